@@ -1,0 +1,81 @@
+"""What the control plane tells a data plane to run, in plain integers.
+
+A data plane (the engine or the simulator) carries out a `Batch` in this order:
+
+1. ``swap_out``: copy KV blocks from the device to host memory,
+2. ``copies``: copy KV blocks on the device (copy-on-write),
+3. ``swap_in``: copy KV blocks from host memory to the device,
+4. ``chunks``: one forward pass over all chunks packed together; a token is sampled for
+   every chunk whose ``samples`` is not empty.
+
+It answers with a `StepResult`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from course.serving.sequence import Sequence
+
+
+class ScheduledChunk(NamedTuple):
+    """``num_tokens`` tokens of one sequence, starting at position ``start``.
+
+    ``start`` counts the tokens whose keys and values are already in the cache, so the chunk's
+    queries attend to positions 0 .. start + num_tokens - 1 (causally within the chunk).
+    ``block_table[i]`` holds positions i * block_size .. (i + 1) * block_size - 1; it covers
+    every position up to the end of the chunk. It is the sequence's live list: read it while
+    the batch runs and do not keep it.
+    ``samples`` names the sequences that sample a token from the last position: none inside a
+    prompt, the sequence itself in general, and all n siblings when a prompt with n > 1 ends.
+    """
+
+    sequence: Sequence
+    start: int
+    num_tokens: int
+    block_table: list[int]
+    samples: tuple[Sequence, ...]
+
+
+class BlockCopy(NamedTuple):
+    """Copy the keys and values of block ``source`` to block ``target`` in every layer."""
+
+    source: int
+    target: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """One step of one instance. ``step`` numbers the steps of that instance from 0.
+
+    ``holds`` is a permission: the same batch may be run that many times in a row (each time
+    every decode chunk moves one token on) before the control plane wants to be asked again.
+    """
+
+    instance_id: int
+    step: int
+    chunks: list[ScheduledChunk]
+    swap_out: list[BlockCopy] = field(default_factory=list)
+    copies: list[BlockCopy] = field(default_factory=list)
+    swap_in: list[BlockCopy] = field(default_factory=list)
+    holds: int = 1
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens computed by the forward pass."""
+        return sum(chunk.num_tokens for chunk in self.chunks)
+
+
+class TokenResult(NamedTuple):
+    """One sampled token, as far as the control plane needs to know it.
+
+    ``finished`` says that the answer ends with this token (end-of-sequence, or the length
+    that a trace dictates). ``block_hash`` is the chained hash of the block that this token
+    completes, where the data plane wants generated tokens to be found by later prompts.
+    """
+
+    sequence: Sequence
+    finished: bool = False
+    block_hash: int | None = None
