@@ -1,0 +1,10 @@
+"""What arrives: requests, trace readers, arrival processes, length distributions, SLOs.
+
+``request``   Request and Workload
+``traces``    readers of published traces: a file becomes a list of TraceRow
+``arrivals``  Poisson, gamma, constant, all at once: arrival times from a rate and a seed
+``lengths``   fixed, lognormal, quantile tables, resampling: prompt and output lengths
+``build``     from TraceRows to a Workload: limit, speed, fit into a context
+``prompts``   prompt tokens and prefix hashes that agree about what is shared
+``slo``       the limits that a user sets
+"""

@@ -31,9 +31,13 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.num_prompt_tokens < 1:
-            raise UserError(f"request {self.id}: a prompt needs at least 1 token, got {self.num_prompt_tokens}")
+            raise UserError(
+                f"request {self.id}: a prompt needs at least 1 token, got {self.num_prompt_tokens}"
+            )
         if self.max_new_tokens < 1:
-            raise UserError(f"request {self.id}: max_new_tokens must be at least 1, got {self.max_new_tokens}")
+            raise UserError(
+                f"request {self.id}: max_new_tokens must be at least 1, got {self.max_new_tokens}"
+            )
         if self.n < 1:
             raise UserError(f"request {self.id}: n must be at least 1, got {self.n}")
         if self.prompt is not None and len(self.prompt) != self.num_prompt_tokens:
@@ -49,11 +53,18 @@ class Workload:
 
     ``output_lengths[i]`` is the number of tokens that request ``i`` (by id) will produce;
     it never exceeds the request's ``max_new_tokens``.
+
+    ``scale`` is the factor that made the lengths of a trace fit a context (1.0: untouched) and
+    ``num_clipped`` counts the requests that were cut beyond it. ``block_size`` is the number of
+    tokens that one entry of ``prefix_hashes`` stands for (0: no request carries hashes); a block
+    pool can use the hashes only if its blocks have that size.
     """
 
     requests: list[Request]
     output_lengths: dict[int, int]
     num_clipped: int = 0
+    scale: float = 1.0
+    block_size: int = 0
 
     def __len__(self) -> int:
         return len(self.requests)
