@@ -1,0 +1,10 @@
+"""What counts: one timestamp per token becomes latencies, percentiles, attainment, goodput.
+
+``record``      what is kept of one request, and the Recorder that a driver feeds
+``latency``     TTFT, TPOT, gaps (ITL), E2E, as the course defines them
+``variants``    the definitions of other papers and tools, under names that say whose they are
+``statistics``  pooled samples of a run, percentiles
+``attainment``  the share of requests that meet an SLO, and the rate of good requests
+``result``      result JSON with the field names of ``vllm bench serve``
+``summary``     the table that the command line prints
+"""

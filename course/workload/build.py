@@ -46,13 +46,9 @@ def fit_to_context(rows: Sequence[TraceRow], context_tokens: int) -> FittedRows:
         UserError: when there are no rows or the context is smaller than 2 tokens.
     """
     if not rows:
-        raise UserError(
-            "the trace has no rows, so nothing can be scaled; give a trace with at least one request"
-        )
+        raise UserError("the trace has no rows, so nothing can be scaled; give a trace with at least one request")
     if context_tokens < 2:
-        raise UserError(
-            f"a context of {context_tokens} tokens cannot hold a prompt and an answer; give at least 2"
-        )
+        raise UserError(f"a context of {context_tokens} tokens cannot hold a prompt and an answer; give at least 2")
     totals = np.array([row.num_prompt_tokens + row.num_output_tokens for row in rows])
     factor = min(1.0, context_tokens / float(np.percentile(totals, 95)))
     fitted = [_scaled(row, factor, context_tokens) for row in rows]
@@ -92,9 +88,7 @@ def with_arrivals(rows: Sequence[TraceRow], arrivals_s: ArrayLike) -> list[Trace
     """
     times = np.asarray(arrivals_s, dtype=float).tolist()
     if len(times) != len(rows):
-        raise UserError(
-            f"{len(rows)} rows need as many arrival times, got {len(times)}; draw {len(rows)} of them"
-        )
+        raise UserError(f"{len(rows)} rows need as many arrival times, got {len(times)}; draw {len(rows)} of them")
     return [replace(row, arrival_s=time_s) for row, time_s in zip(rows, times, strict=True)]
 
 
@@ -175,20 +169,12 @@ def _check_options(
     rows: Sequence[TraceRow], limit: int | None, speed: float, max_new_tokens: int | None, block_size: int
 ) -> None:
     if not rows:
-        raise UserError(
-            "the trace has no rows, so there is nothing to serve; give one with at least one request"
-        )
+        raise UserError("the trace has no rows, so there is nothing to serve; give one with at least one request")
     if limit is not None and limit < 1:
-        raise UserError(
-            f"limit must be at least 1 request, got {limit}; leave it out to take the whole trace"
-        )
+        raise UserError(f"limit must be at least 1 request, got {limit}; leave it out to take the whole trace")
     if not (math.isfinite(speed) and speed > 0):
-        raise UserError(
-            f"speed must be a positive number, got {speed}; 1 is the pace of the trace, 2 twice it"
-        )
+        raise UserError(f"speed must be a positive number, got {speed}; 1 is the pace of the trace, 2 twice it")
     if max_new_tokens is not None and max_new_tokens < 1:
-        raise UserError(
-            f"max_new_tokens must be at least 1, got {max_new_tokens}; leave it out for the default"
-        )
+        raise UserError(f"max_new_tokens must be at least 1, got {max_new_tokens}; leave it out for the default")
     if block_size < 1:
         raise UserError(f"block_size must be at least 1 token, got {block_size}; 16 is usual")

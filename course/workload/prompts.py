@@ -31,9 +31,7 @@ def block_hashes(row: TraceRow, block_size: int, request_id: int) -> tuple[int, 
         return ()
     blocks = np.arange(row.num_prompt_tokens // block_size, dtype=np.uint64)
     last_tokens = (blocks + np.uint64(1)) * np.uint64(block_size) - np.uint64(1)
-    names = _block_names(
-        row.prefix_hashes, (last_tokens // row.hash_block_tokens).astype(np.int64), request_id
-    )
+    names = _block_names(row.prefix_hashes, (last_tokens // row.hash_block_tokens).astype(np.int64), request_id)
     return tuple(mix_array(names ^ mix_array(blocks)).tolist())
 
 
@@ -54,9 +52,7 @@ def with_prompt_tokens(workload: Workload, vocab_size: int, seed: int = 0, first
         UserError: when there is no id between ``first_token`` and ``vocab_size``.
     """
     if not 0 <= first_token < vocab_size:
-        raise UserError(
-            f"no token ids between {first_token} and {vocab_size}; give a vocabulary that is larger"
-        )
+        raise UserError(f"no token ids between {first_token} and {vocab_size}; give a vocabulary that is larger")
     salt = np.uint64(mix(seed))
     span = np.uint64(vocab_size - first_token)
     requests = []

@@ -31,13 +31,9 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.num_prompt_tokens < 1:
-            raise UserError(
-                f"request {self.id}: a prompt needs at least 1 token, got {self.num_prompt_tokens}"
-            )
+            raise UserError(f"request {self.id}: a prompt needs at least 1 token, got {self.num_prompt_tokens}")
         if self.max_new_tokens < 1:
-            raise UserError(
-                f"request {self.id}: max_new_tokens must be at least 1, got {self.max_new_tokens}"
-            )
+            raise UserError(f"request {self.id}: max_new_tokens must be at least 1, got {self.max_new_tokens}")
         if self.n < 1:
             raise UserError(f"request {self.id}: n must be at least 1, got {self.n}")
         if self.prompt is not None and len(self.prompt) != self.num_prompt_tokens:

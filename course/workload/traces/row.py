@@ -32,6 +32,6 @@ class TraceRow:
             raise UserError(f"a trace row arrives at {self.arrival_s} s; count from 0")
         if self.num_prompt_tokens < 1 or self.num_output_tokens < 1:
             raise UserError(
-                f"a trace row has {self.num_prompt_tokens} prompt and {self.num_output_tokens} output tokens; "
-                "both must be at least 1"
+                f"a trace row has {self.num_prompt_tokens} prompt and "
+                f"{self.num_output_tokens} output tokens; both must be at least 1"
             )
