@@ -6,5 +6,6 @@
 ``statistics``  pooled samples of a run, percentiles
 ``attainment``  the share of requests that meet an SLO, and the rate of good requests
 ``result``      result JSON with the field names of ``vllm bench serve``
+``peaks``       the two peak figures that go into it
 ``summary``     the table that the command line prints
 """
