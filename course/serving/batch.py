@@ -48,11 +48,7 @@ class BlockCopy(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """One step of one instance. ``step`` numbers the steps of that instance from 0.
-
-    ``holds`` is a permission: the same batch may be run that many times in a row (each time
-    every decode chunk moves one token on) before the control plane wants to be asked again.
-    """
+    """One step of one instance. ``step`` numbers the steps of that instance from 0."""
 
     instance_id: int
     step: int
@@ -60,7 +56,6 @@ class Batch:
     swap_out: list[BlockCopy] = field(default_factory=list)
     copies: list[BlockCopy] = field(default_factory=list)
     swap_in: list[BlockCopy] = field(default_factory=list)
-    holds: int = 1
 
     @property
     def num_tokens(self) -> int:

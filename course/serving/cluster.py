@@ -1,0 +1,285 @@
+"""The only place where instances meet: events come in, actions go out.
+
+A driver (the engine on the wall clock, the simulator on a virtual one) reports every event of one instant
+through the ``on_...`` methods, then calls `Cluster.decide` once, and carries out all actions returned. The
+cluster never reads a clock and draws nothing at random: the same events give the same actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from course.errors import UserError
+from course.serving.actions import Action, RunBatch, SequenceEnded, SequenceForked, WakeAt
+from course.serving.batch import TokenResult
+from course.serving.instance import Instance
+from course.serving.routers import LeastRequests, RoundRobin, Router
+from course.serving.sequence import Sequence, State
+from course.serving.transfer import Handovers
+from course.workload.request import Request
+
+
+class StalledError(UserError):
+    """Sequences wait but nothing will ever wake them: a scheduler plans nothing."""
+
+
+class Cluster:
+    """Instances, and the sequences that arrive at them, move between them and leave.
+
+    With roles "prefill" and "decode" among the instances, a sequence whose prompt is computed moves to a decode
+    instance as soon as one has room.
+    """
+
+    MAX_ATTEMPTS = 3  # failed copies of one sequence before it is computed again instead
+
+    def __init__(
+        self,
+        instances: Iterable[Instance],
+        router: Router | None = None,
+        decode_router: Router | None = None,
+    ) -> None:
+        self.instances: dict[int, Instance] = {}
+        self.router = router or RoundRobin()
+        self.handovers = Handovers(decode_router or LeastRequests())
+        self._sequences: dict[int, list[Sequence]] = {}  # by request id, while one of them is unfinished
+        self._home: dict[Sequence, Instance] = {}
+        self._to_decide: dict[int, None] = {}
+        self._undelivered: list[Action] = []
+        self._num_arrivals = 0
+        for instance in instances:
+            self._add(instance)
+        if not self._with_role("prefill"):
+            raise UserError("a cluster needs at least one instance with role 'mixed' or 'prefill'")
+        if self._splits and not self._with_role("decode"):
+            raise UserError("a cluster with role 'prefill' needs an instance with role 'decode' or 'mixed'")
+
+    # requests
+
+    def on_arrival(self, request: Request, now_s: float) -> list[Action]:
+        """A request has arrived: it is queued on an instance, or refused if it could never run."""
+        if request.id in self._sequences:
+            raise UserError(f"request id {request.id} is in use; ids must differ")
+        sequence = Sequence(request, self._num_arrivals)
+        self._num_arrivals += 1
+        self._sequences[request.id] = [sequence, *sequence._siblings]
+        if reason := self._why_never(sequence):
+            return self._end_request(request.id, State.REFUSED, reason)
+        self._route(sequence, now_s)
+        return []
+
+    def on_cancel(self, request_id: int, now_s: float) -> list[Action]:
+        """The client is gone: its unfinished answers end. A request that is unknown or has ended is no error."""
+        return self._end_request(request_id, State.CANCELLED, "cancelled by the client")
+
+    # steps
+
+    def on_batch_done(self, instance_id: int, results: list[TokenResult], now_s: float) -> list[Action]:
+        """An instance has finished its step; ``results`` holds a token for every sequence that sampled."""
+        if (instance := self.instances.get(instance_id)) is None:
+            return []  # the instance was lost meanwhile: its sequences are elsewhere
+        self._to_decide[instance_id] = None
+        ended, forked = instance.complete(results)
+        actions: list[Action] = []
+        for sibling in forked:
+            self._home[sibling] = instance
+            actions.append(SequenceForked(self._sequences[sibling.request.id][0], sibling))
+        for sequence in ended:
+            self._forget(sequence)
+            actions.append(SequenceEnded(sequence))
+        if instance.role == "prefill":
+            for sequence in instance.answering():
+                instance.hold(sequence)
+                self.handovers.add(sequence, instance)
+        return actions
+
+    def on_timer(self, now_s: float) -> list[Action]:
+        """A time that an action asked for has come: idle instances are asked again."""
+        self._to_decide.update(dict.fromkeys(self.instances))
+        return []
+
+    # transfers
+
+    def on_transfer_progress(self, transfer_id: int, num_blocks_done: int, now_s: float) -> list[Action]:
+        """So many blocks have arrived at the target."""
+        if transfer := self.handovers.transfers.get(transfer_id):
+            transfer.num_blocks_done = num_blocks_done
+        return []
+
+    def on_transfer_done(self, transfer_id: int, now_s: float) -> list[Action]:
+        """All blocks have arrived: the target's copy counts, the source's blocks are free."""
+        if transfer := self.handovers.commit(transfer_id):
+            self._to_decide.update(dict.fromkeys((transfer.source.id, transfer.target.id)))
+            if not transfer.is_void:
+                self._home[transfer.sequence] = transfer.target
+        return []
+
+    def on_transfer_refused(self, transfer_id: int, now_s: float) -> list[Action]:
+        """The target would not take it; it is tried again after a pause, perhaps elsewhere."""
+        transfer = self.handovers.give_up(transfer_id)
+        if transfer is None or transfer.is_void:
+            return []
+        self.handovers.add(transfer.sequence, transfer.source, transfer.attempt)
+        return [WakeAt(self.handovers.pause(now_s))]
+
+    def on_transfer_failed(self, transfer_id: int, now_s: float) -> list[Action]:
+        """The copy broke. It is tried again; after `MAX_ATTEMPTS` the sequence is computed anew instead."""
+        transfer = self.handovers.give_up(transfer_id)
+        if transfer is None or transfer.is_void:
+            return []
+        if transfer.attempt < self.MAX_ATTEMPTS:
+            self.handovers.add(transfer.sequence, transfer.source, transfer.attempt + 1)
+            return []
+        transfer.source.discard(transfer.sequence)
+        return self._start_over([transfer.sequence], now_s)
+
+    # instances
+
+    def on_instance_lost(self, instance_id: int, now_s: float) -> list[Action]:
+        """An instance and its memory are gone: what lived there is computed again elsewhere.
+
+        What no instance could serve any more fails now instead of waiting for ever.
+        """
+        if (lost := self.instances.pop(instance_id, None)) is None:
+            return []
+        self._to_decide.pop(instance_id, None)
+        actions = self.handovers.lose(lost)
+        orphans = lost.sequences
+        for sequence in orphans:
+            sequence._forget_computed()
+        actions += self._start_over(orphans, now_s)
+        for group in list(self._sequences.values()):
+            if reason := self._why_never(group[0]):
+                actions += self._end_request(group[0].request.id, State.FAILED, reason)
+        return actions
+
+    def on_instance_joined(self, instance: Instance, now_s: float) -> list[Action]:
+        """A new instance, or a lost one that is back, empty."""
+        self._add(instance)
+        return []
+
+    # decisions
+
+    def decide(self, now_s: float) -> list[Action]:
+        """Start transfers for which there is room, then ask every idle instance that something happened to.
+
+        Raises PlanError when a scheduler breaks a rule: that instance is unchanged, and what others decided
+        before it is
+        returned by the next call.
+        """
+        actions = self._undelivered
+        actions += self.handovers.start(self._with_role("decode"), now_s)
+        while self._to_decide:
+            instance = self.instances[next(iter(self._to_decide))]
+            if instance.is_idle and instance.has_work:
+                decision = instance.schedule(now_s)
+                for sequence, reason in decision.refused:
+                    self._forget(sequence)
+                    actions.append(SequenceEnded(sequence, reason))
+                    actions += self._end_request(sequence.request.id, State.REFUSED, reason)
+                if decision.batch:
+                    actions.append(RunBatch(decision.batch))
+                if decision.wake_at_s is not None:
+                    actions.append(WakeAt(decision.wake_at_s))
+            self._to_decide.pop(instance.id)
+        self._undelivered = []
+        return actions
+
+    # inside
+
+    @property
+    def num_unfinished(self) -> int:
+        """Sequences that have not ended."""
+        return sum(not s.is_ended for group in self._sequences.values() for s in group)
+
+    @property
+    def _splits(self) -> bool:
+        return any(i.role == "prefill" for i in self.instances.values())
+
+    def _with_role(self, phase: str) -> list[Instance]:
+        return [i for i in self.instances.values() if i.role in (phase, "mixed")]
+
+    def _add(self, instance: Instance) -> None:
+        if instance.id in self.instances:
+            raise UserError(f"two instances have the id {instance.id}; ids must differ")
+        self.instances[instance.id] = instance
+        self._to_decide[instance.id] = None
+
+    def _why_never(self, sequence: Sequence) -> str | None:
+        """Why no instance could serve the sequence, or None."""
+        for phase in ("prefill", "decode") if self._splits else ("prefill",):
+            reasons = [i.why_never(sequence) for i in self._with_role(phase)]
+            if not reasons:
+                return f"request {sequence.request.id}: no {phase} instance is left"
+            if all(reasons):
+                return reasons[0]
+        return None
+
+    def _route(self, sequence: Sequence, now_s: float) -> None:
+        candidates = [i for i in self._with_role("prefill") if not i.why_never(sequence)]
+        instance = self.router.choose(candidates, sequence, now_s)
+        instance.enqueue(sequence)
+        self._home[sequence] = instance
+        self._to_decide[instance.id] = None
+
+    def _start_over(self, sequences: list[Sequence], now_s: float) -> list[Action]:
+        """Queue sequences that have lost their blocks; fail those that no instance can serve any more."""
+        actions: list[Action] = []
+        for sequence in sorted(sequences, key=lambda s: (s.rank, s.sample)):
+            self._home.pop(sequence, None)
+            if sequence.state is State.RUNNING:
+                sequence._move_to(State.PREEMPTED)
+                sequence._num_preemptions += 1
+            if reason := self._why_never(sequence):
+                actions += self._end_request(sequence.request.id, State.FAILED, reason)
+            elif not sequence.is_ended:
+                self._route(sequence, now_s)
+        return actions
+
+    def _end_request(self, request_id: int, state: State, reason: str) -> list[Action]:
+        actions: list[Action] = []
+        for sequence in self._sequences.get(request_id, []):
+            if sequence.is_ended:
+                continue
+            actions += self.handovers.drop(sequence)
+            if home := self._home.get(sequence):
+                home.end(sequence, state)
+                self._to_decide[home.id] = None
+            else:
+                sequence._move_to(state)
+            self._forget(sequence)
+            actions.append(SequenceEnded(sequence, reason))
+        return actions
+
+    def _forget(self, sequence: Sequence) -> None:
+        self._home.pop(sequence, None)
+        if all(s.is_ended for s in self._sequences[sequence.request.id]):
+            del self._sequences[sequence.request.id]
+
+    # truth
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError unless every instance is sound and every sequence has exactly one home."""
+        for instance in self.instances.values():
+            instance.check_integrity()
+            for sequence in instance.sequences:
+                assert self._home.get(sequence) is instance, f"{sequence!r} is not at home on {instance!r}"
+        alive = [s for group in self._sequences.values() for s in group if not s.is_ended]
+        homeless = [s for s in alive if s not in self._home]
+        assert all(s.sample > 0 for s in homeless), f"nobody looks after {homeless}"
+        moving = {t.sequence for t in self.handovers.transfers.values() if not t.is_void}
+        held = {s for i in self.instances.values() for s in i.held}
+        assert held == moving | self.handovers.waiting.keys(), "a held sequence waits for no transfer"
+
+    def check_not_stalled(self) -> None:
+        """To be called when no event is to come any more: raises StalledError if anything still waits."""
+        for instance in self.instances.values():
+            if instance.has_work:
+                raise StalledError(
+                    f"instance {instance.id}: scheduler {type(instance.scheduler).__name__} plans nothing although "
+                    f"{len(instance.waiting)} sequences wait and {len(instance.running)} run, and nothing else is "
+                    "to come; it must run some of them"
+                )
+        if self.handovers.waiting:
+            raise StalledError(
+                f"{len(self.handovers.waiting)} sequences wait for a decode instance with room, and none will have any"
+            )

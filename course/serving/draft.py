@@ -1,0 +1,142 @@
+"""The rules of a plan, and a plan in the making that obeys them.
+
+A policy asks (`can_add`), then does (`add`); the instance replays a finished plan through the
+same methods, so there is one set of rules. Nothing here changes the instance.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from course.serving.plan import Chunk, Plan, PlanError, Preemption, Refusal
+from course.serving.sequence import Sequence, State
+
+if TYPE_CHECKING:
+    from course.serving.instance import Instance
+
+
+class Draft:
+    """What is left of an instance's memory once the plan so far is carried out."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._memory = instance.memory
+        self._pool = instance.memory.pool
+        self._plan = Plan()
+        self._used: set[Sequence] = set()  # each sequence may appear in a plan once
+        self._released: dict[int, int] = {}  # references that the plan's preemptions drop
+        self._revived: set[int] = set()  # cached blocks that the plan's admissions bring back into use
+        self.num_free_blocks = self._pool.num_free_blocks
+        self.num_free_host_blocks = self._memory.num_free_host_blocks
+        self.num_tokens = 0
+
+    @property
+    def plan(self) -> Plan:
+        """The plan so far."""
+        return self._plan
+
+    @property
+    def num_running(self) -> int:
+        """Sequences that run once the plan is carried out (a prompt with n > 1 counts n)."""
+        admitted = sum(c.sequence.num_slots for c in self._plan.chunks if c.sequence.state is not State.RUNNING)
+        preempted = sum(p.sequence.num_slots for p in self._plan.preempt)
+        return sum(s.num_slots for s in self._instance.running) + admitted - preempted
+
+    # chunks
+
+    def tokens_left(self, sequence: Sequence) -> int:
+        """Known tokens still to compute; for a sequence without blocks, those after its cached prefix."""
+        return sequence.num_known_tokens - self._start(sequence)
+
+    def blocks_needed(self, sequence: Sequence, num_tokens: int) -> int:
+        """Free blocks that computing ``num_tokens`` more tokens of the sequence takes."""
+        start = self._start(sequence)
+        total = self._pool.blocks_for(start + num_tokens)
+        if sequence.state is State.RUNNING:
+            return total - len(sequence._block_table) + self._memory.needs_copy(sequence)
+        if sequence.is_swapped:
+            return total
+        hits = self._memory.cached_prefix(sequence)
+        return total - len(hits) + sum(self._is_idle(block) for block in hits)
+
+    def can_add(self, sequence: Sequence, num_tokens: int) -> bool:
+        """Whether there are blocks for ``num_tokens`` more tokens of the sequence."""
+        return self.blocks_needed(sequence, num_tokens) <= self.num_free_blocks
+
+    def add(self, sequence: Sequence, num_tokens: int) -> None:
+        """Run the next ``num_tokens`` known tokens of a sequence, admitting it if it waits."""
+        self._use(sequence, "run")
+        if type(num_tokens) is not int or num_tokens < 1:
+            raise PlanError(f"{sequence!r}: a chunk has at least 1 token, the plan says {num_tokens!r}")
+        left = self.tokens_left(sequence)
+        if num_tokens > left:
+            raise PlanError(f"{sequence!r}: a chunk of {num_tokens} tokens is planned but only {left} are left")
+        needed = self.blocks_needed(sequence, num_tokens)
+        if needed > self.num_free_blocks:
+            raise PlanError(
+                f"{sequence!r}: a chunk of {num_tokens} tokens needs {needed} blocks but {self.num_free_blocks} "
+                "are free; preempt a running sequence or run fewer tokens"
+            )
+        if sequence.state is not State.RUNNING and not sequence.is_swapped:
+            self._revived.update(self._memory.cached_prefix(sequence))
+        self.num_free_blocks -= needed
+        self.num_tokens += num_tokens
+        self._plan.chunks.append(Chunk(sequence, num_tokens))
+
+    # preemptions and refusals
+
+    def can_swap(self, sequence: Sequence) -> bool:
+        """Whether host memory has room for the blocks of a running sequence."""
+        return len(sequence._block_table) <= self.num_free_host_blocks
+
+    def preempt(self, sequence: Sequence, swap: bool = False) -> None:
+        """Take a running sequence off the device; its blocks are free for this plan's chunks."""
+        self._use(sequence, "preempt")
+        if sequence.state is not State.RUNNING:
+            raise PlanError(f"{sequence!r} is not running, so it cannot be preempted")
+        if swap:
+            if not self.can_swap(sequence):
+                raise PlanError(
+                    f"{sequence!r}: swapping it out needs {len(sequence._block_table)} host blocks but "
+                    f"{self.num_free_host_blocks} are free; preempt it by recompute instead"
+                )
+            self.num_free_host_blocks -= len(sequence._block_table)
+        for block in sequence._block_table:
+            self._released[block] = self._released.get(block, 0) + 1
+            if self._released[block] == self._pool.references(block):
+                self.num_free_blocks += 1
+        self._plan.preempt.append(Preemption(sequence, swap))
+
+    def refuse(self, sequence: Sequence, reason: str) -> None:
+        """Turn away a request that has not begun."""
+        self._use(sequence, "refuse")
+        if sequence.state is not State.WAITING:
+            raise PlanError(f"{sequence!r} has begun, so it cannot be refused any more")
+        self._plan.refuse.append(Refusal(sequence, reason))
+
+    def wake_at(self, time_s: float) -> None:
+        """Ask to be called again at ``time_s`` even if nothing happens until then."""
+        if not isinstance(time_s, int | float) or not time_s > self._instance.now_s:
+            raise PlanError(f"wake_at_s must lie after now ({self._instance.now_s} s), got {time_s!r}")
+        earlier = self._plan.wake_at_s
+        self._plan.wake_at_s = time_s if earlier is None else min(earlier, time_s)
+
+    # inside
+
+    def _use(self, sequence: Sequence, verb: str) -> None:
+        if not isinstance(sequence, Sequence):
+            raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not a sequence")
+        if sequence not in self._instance.running and sequence not in self._instance.waiting:
+            raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not on instance {self._instance.id}")
+        if sequence in self._used:
+            raise PlanError(f"{sequence!r} appears twice in one plan")
+        self._used.add(sequence)
+
+    def _start(self, sequence: Sequence) -> int:
+        if sequence._num_computed or sequence.state is State.RUNNING:
+            return sequence._num_computed
+        return len(self._memory.cached_prefix(sequence)) * self._pool.block_size
+
+    def _is_idle(self, block: int) -> bool:
+        """Whether a cached block counts as free at this point of the plan."""
+        return block not in self._revived and self._pool.references(block) == self._released.get(block, 0)

@@ -1,0 +1,284 @@
+"""One model replica: its queues, its memory, its scheduler, and the batch that is running."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Literal, NamedTuple
+
+from course.serving.batch import Batch, BlockCopy, ScheduledChunk, TokenResult
+from course.serving.draft import Draft
+from course.serving.memory import Memory
+from course.serving.plan import Plan, PlanError, Refusal, Scheduler
+from course.serving.pool import BlockPool
+from course.serving.sequence import Sequence, State
+from course.serving.view import InstanceView
+
+Role = Literal["mixed", "prefill", "decode"]
+
+
+class Decision(NamedTuple):
+    """What a scheduler's plan came to: a batch to run (or none), refusals, and when to ask again."""
+
+    batch: Batch | None
+    refused: list[Refusal]
+    wake_at_s: float | None
+
+
+class Instance:
+    """Validates the plans of its scheduler and applies them, whole or not at all.
+
+    ``role`` is what the cluster uses the instance for: prompts only ("prefill"), answers only ("decode") or
+    both ("mixed"). The instance itself treats all alike.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        num_blocks: int,
+        block_size: int = 16,
+        *,
+        id: int = 0,
+        role: Role = "mixed",
+        prefix_cache: bool = False,
+        num_host_blocks: int = 0,
+    ) -> None:
+        self.id = id
+        self.role: Role = role
+        self.scheduler = scheduler
+        self.memory = Memory(BlockPool(num_blocks, block_size, prefix_cache), num_host_blocks)
+        self.waiting: OrderedDict[Sequence, None] = OrderedDict()
+        self.running: dict[Sequence, None] = {}
+        self.held: dict[Sequence, None] = {}  # prompt computed, waits to be moved elsewhere
+        self.reserved: dict[int, list[int]] = {}  # by transfer: blocks for what is being moved here
+        self.in_flight: Batch | None = None
+        self.now_s = 0.0
+        self._num_steps = 0
+
+    def __repr__(self) -> str:
+        return f"<instance {self.id} {self.role}: {len(self.running)} running, {len(self.waiting)} waiting>"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no batch is running."""
+        return self.in_flight is None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything for the scheduler to decide."""
+        return bool(self.waiting or self.running)
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """Every sequence that lives here."""
+        return [*self.waiting, *self.running, *self.held]
+
+    def why_never(self, sequence: Sequence) -> str | None:
+        """Why the sequence could not run here even alone, or None if it could."""
+        pool = self.memory.pool
+        most = sequence.num_prompt_tokens if self.role == "prefill" else sequence.num_tokens_at_most
+        if (needed := pool.blocks_for(most)) <= pool.num_blocks:
+            return None
+        return (
+            f"request {sequence.request.id} may need {most} tokens = {needed} blocks of {pool.block_size} "
+            f"but instance {self.id} has {pool.num_blocks}; give it more blocks or ask for fewer tokens"
+        )
+
+    def enqueue(self, sequence: Sequence) -> None:
+        """Let a sequence wait here; one that has lost its place before goes to the head of the queue."""
+        self.waiting[sequence] = None
+        if sequence.state is State.PREEMPTED:
+            self._order_preempted()
+
+    # a step
+
+    def schedule(self, now_s: float) -> Decision:
+        """Ask the scheduler and carry its plan out. Raises PlanError, with nothing changed, if the plan is invalid."""
+        self.now_s = now_s
+        plan = self.scheduler.schedule(InstanceView(self, now_s))
+        self.validate(plan)
+        return self._apply(plan)
+
+    def validate(self, plan: Plan) -> None:
+        """Raise PlanError, naming the sequence and the rule, unless the plan can be carried out."""
+        if not isinstance(plan, Plan):
+            raise PlanError(f"schedule() must return a Plan, it returned {plan!r}")
+        draft = Draft(self)
+        for sequence, swap in plan.preempt:
+            draft.preempt(sequence, swap)
+        for sequence, reason in plan.refuse:
+            draft.refuse(sequence, reason)
+        for sequence, num_tokens in plan.chunks:
+            draft.add(sequence, num_tokens)
+        if plan.wake_at_s is not None:
+            draft.wake_at(plan.wake_at_s)
+
+    def _apply(self, plan: Plan) -> Decision:
+        for sequence, _ in plan.refuse:
+            self.end(sequence, State.REFUSED)
+        batch = Batch(self.id, self._num_steps, [])
+        batch.swap_out = self._preempt(plan)
+        if plan.chunks:
+            self._admit(plan, batch)
+            self._fill(plan, batch)
+            self.in_flight = batch
+            self._num_steps += 1
+        # A plan that only preempts still has copies to make: the data plane gets them as a batch without chunks.
+        elif batch.swap_out:
+            self.in_flight = batch
+            self._num_steps += 1
+        return Decision(self.in_flight, plan.refuse, plan.wake_at_s)
+
+    def _preempt(self, plan: Plan) -> list[BlockCopy]:
+        copies: list[BlockCopy] = []
+        for sequence, swap in plan.preempt:
+            if swap:
+                copies += self.memory.swap_out(sequence)
+            else:
+                self.memory.drop(sequence)
+            del self.running[sequence]
+            sequence._move_to(State.PREEMPTED)
+            sequence._num_preemptions += 1
+            self.waiting[sequence] = None
+        if plan.preempt:
+            self._order_preempted()
+        return copies
+
+    def _admit(self, plan: Plan, batch: Batch) -> None:
+        admitted = [sequence for sequence, _ in plan.chunks if sequence._state is not State.RUNNING]
+        for sequence in admitted:
+            if not sequence.is_swapped:
+                self.memory.take_prefix(sequence)
+        for sequence in admitted:
+            if sequence.is_swapped:
+                batch.swap_in += self.memory.swap_in(sequence)
+            del self.waiting[sequence]
+            self.running[sequence] = None
+            sequence._move_to(State.RUNNING)
+
+    def _fill(self, plan: Plan, batch: Batch) -> None:
+        for sequence, num_tokens in plan.chunks:
+            batch.copies += self.memory.grow(sequence, num_tokens)
+            start = sequence._num_computed
+            samples: tuple[Sequence, ...] = ()
+            if start + num_tokens == sequence.num_known_tokens:
+                samples = (sequence, *sequence._siblings)
+            batch.chunks.append(ScheduledChunk(sequence, start, num_tokens, sequence._block_table, samples))
+
+    def _order_preempted(self) -> None:
+        """Preempted sequences wait at the head of the queue, the earliest arrived first: nobody is starved."""
+        preempted = [s for s in self.waiting if s.state is State.PREEMPTED]
+        for sequence in sorted(preempted, key=lambda s: (s.rank, s.sample), reverse=True):
+            self.waiting.move_to_end(sequence, last=False)
+
+    def complete(self, results: list[TokenResult]) -> tuple[list[Sequence], list[Sequence]]:
+        """The running batch is done. Returns the sequences that ended and those that were forked off.
+
+        ``results`` holds one entry for each sequence in the ``samples`` of the batch's chunks; what belongs to
+        sequences that were cancelled meanwhile is ignored.
+        """
+        batch, self.in_flight = self.in_flight, None
+        if batch is None:
+            raise RuntimeError(f"instance {self.id} completed a batch but none was running")
+        self.memory.settle()
+        forked: list[Sequence] = []
+        for chunk in batch.chunks:
+            sequence = chunk.sequence
+            if sequence.is_ended:
+                self.memory.drop(sequence)  # cancelled while the batch was still writing its blocks
+                continue
+            sequence._num_computed += chunk.num_tokens
+            self.memory.publish(sequence)
+            if len(chunk.samples) > 1:
+                forked += self._fork(sequence)
+        return [r.sequence for r in results if self._append(r)], forked
+
+    def _fork(self, parent: Sequence) -> list[Sequence]:
+        siblings = [s for s in parent._siblings if not s.is_ended]
+        parent._siblings = ()
+        for sibling in siblings:
+            self.memory.fork(parent, sibling)
+            sibling._move_to(State.RUNNING)
+            self.running[sibling] = None
+        return siblings
+
+    def _append(self, result: TokenResult) -> bool:
+        """Count a sampled token; True if the answer ends with it."""
+        sequence = result.sequence
+        if sequence.is_ended:
+            return False
+        sequence._num_output += 1
+        completes = sequence.num_known_tokens // self.memory.pool.block_size - 1
+        if result.block_hash is not None and len(sequence._block_hashes) == completes:
+            sequence._block_hashes.append(result.block_hash)
+        if not result.finished and sequence._num_output < sequence.request.max_new_tokens:
+            return False
+        self.end(sequence, State.FINISHED)
+        return True
+
+    def end(self, sequence: Sequence, state: State) -> None:
+        """Take a sequence out for good. Blocks that the running batch still writes are given back when it is done."""
+        sequence._move_to(state)
+        self.waiting.pop(sequence, None)
+        self.running.pop(sequence, None)
+        self.held.pop(sequence, None)
+        if not (self.in_flight and any(chunk.sequence is sequence for chunk in self.in_flight.chunks)):
+            self.memory.drop(sequence)
+
+    # moving a sequence between instances
+
+    def answering(self) -> list[Sequence]:
+        """Running sequences whose prompt is computed and whose answer has begun."""
+        return [s for s in self.running if s.num_output_tokens and s.num_known_tokens - s._num_computed == 1]
+
+    def hold(self, sequence: Sequence) -> None:
+        """Keep a running sequence's blocks but do not run it: it is to be moved."""
+        del self.running[sequence]
+        self.held[sequence] = None
+
+    def discard(self, sequence: Sequence) -> None:
+        """Let go of a held sequence: it will be computed again."""
+        del self.held[sequence]
+        self.memory.drop(sequence)
+
+    def can_reserve(self, sequence: Sequence) -> bool:
+        """Whether there is room for the sequence and its next token, and nobody here waits for that room.
+
+        Blocks that the running batch still copies to host memory must not be overwritten by a transfer.
+        """
+        if self.waiting or (self.in_flight and self.in_flight.swap_out):
+            return False
+        pool = self.memory.pool
+        return pool.can_allocate(pool.blocks_for(sequence.num_known_tokens))
+
+    def reserve(self, transfer_id: int, sequence: Sequence) -> list[int]:
+        """Blocks to receive the sequence's computed tokens."""
+        pool = self.memory.pool
+        self.reserved[transfer_id] = pool.allocate(pool.blocks_for(sequence._num_computed))
+        return self.reserved[transfer_id]
+
+    def cancel_reservation(self, transfer_id: int) -> None:
+        """The move did not happen: give the blocks back."""
+        self.memory.pool.release(self.reserved.pop(transfer_id))
+
+    def hand_over(self, transfer_id: int, sequence: Sequence, target: Instance) -> None:
+        """Commit a move: the target's copy counts from now on, the blocks here are given back."""
+        del self.held[sequence]
+        self.memory.pool.release(sequence._block_table)
+        sequence._block_table = target.reserved.pop(transfer_id)
+        sequence._num_published = 0
+        target.running[sequence] = None
+        target.memory.publish(sequence)
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError unless queues, states, counters and blocks agree."""
+        leaving = [c.sequence for c in self.in_flight.chunks if c.sequence.is_ended] if self.in_flight else []
+        self.memory.check_integrity([*self.sequences, *leaving], list(self.reserved.values()))
+        for sequence in self.waiting:
+            assert sequence.state in (State.WAITING, State.PREEMPTED), f"{sequence!r} is in the waiting queue"
+            assert not sequence._block_table, f"{sequence!r} waits but holds device blocks"
+            assert bool(sequence._num_computed) == sequence.is_swapped, f"{sequence!r} has stale counters"
+        for sequence in [*self.running, *self.held]:
+            assert sequence.state is State.RUNNING, f"{sequence!r} is in the running queue"
+            held, needed = len(sequence._block_table), self.memory.pool.blocks_for(sequence._num_computed)
+            assert held >= needed, f"{sequence!r} holds {held} blocks but has computed {needed} blocks' worth"
+            assert sequence._num_computed < sequence.num_known_tokens, f"{sequence!r} has nothing left to compute"

@@ -1,0 +1,124 @@
+"""The KV memory of one instance: which blocks each sequence holds, on the device and in host memory.
+
+`Memory` moves blocks between a sequence and the pools and says which copies the data plane must
+make. It decides nothing; whether there is room is asked beforehand (`course.serving.draft`).
+"""
+
+from __future__ import annotations
+
+from course.serving.batch import BlockCopy
+from course.serving.pool import BlockPool
+from course.serving.sequence import Sequence
+
+
+class Memory:
+    """A pool of device blocks, a pool of host blocks to swap to (may be absent), and the rules of both."""
+
+    def __init__(self, pool: BlockPool, num_host_blocks: int = 0) -> None:
+        self.pool = pool
+        self.host = BlockPool(num_host_blocks, pool.block_size) if num_host_blocks else None
+        self._host_blocks_being_read: list[int] = []
+
+    @property
+    def num_free_host_blocks(self) -> int:
+        """Blocks of host memory that a sequence can be swapped out to."""
+        return self.host.num_free_blocks if self.host else 0
+
+    def cached_prefix(self, sequence: Sequence) -> list[int]:
+        """Cached blocks that a sequence without any could start from.
+
+        At least one token is always left to compute: without a query there is nothing to sample from.
+        """
+        if not self.pool.prefix_cache:
+            return []
+        most = (sequence.num_known_tokens - 1) // self.pool.block_size
+        return self.pool.match(sequence._block_hashes[:most])
+
+    def needs_copy(self, sequence: Sequence) -> bool:
+        """Whether the next token would be written into a block that others hold too."""
+        index = sequence._num_computed // self.pool.block_size
+        table = sequence._block_table
+        return index < len(table) and self.pool.references(table[index]) > 1
+
+    # on the device
+
+    def take_prefix(self, sequence: Sequence) -> None:
+        """Start from the cached prefix. All admissions of a step do this before any `grow`, which may evict."""
+        hits = self.cached_prefix(sequence)
+        self.pool.share(hits)
+        sequence._block_table = hits
+        sequence._num_computed = len(hits) * self.pool.block_size
+        sequence._num_published = len(hits)
+
+    def grow(self, sequence: Sequence, num_tokens: int) -> list[BlockCopy]:
+        """Blocks for ``num_tokens`` more tokens; the copies that make the last block the sequence's own."""
+        copies: list[BlockCopy] = []
+        table = sequence._block_table
+        if self.needs_copy(sequence):
+            index = sequence._num_computed // self.pool.block_size
+            shared = table[index]
+            table[index] = self.pool.allocate(1)[0]
+            self.pool.release([shared])
+            copies.append(BlockCopy(shared, table[index]))
+        missing = self.pool.blocks_for(sequence._num_computed + num_tokens) - len(table)
+        if missing > 0:
+            table.extend(self.pool.allocate(missing))
+        return copies
+
+    def fork(self, parent: Sequence, sibling: Sequence) -> None:
+        """Let ``sibling`` go on from what ``parent`` has computed, in the same blocks."""
+        self.pool.share(parent._block_table)
+        sibling._block_table = list(parent._block_table)
+        sibling._block_hashes = list(parent._block_hashes)
+        sibling._num_computed = parent._num_computed
+        sibling._num_published = parent._num_published
+
+    def publish(self, sequence: Sequence) -> None:
+        """Let the blocks that are full by now be found by later prompts: never before their last token is computed."""
+        if not self.pool.prefix_cache:
+            return
+        full = min(sequence._num_computed // self.pool.block_size, len(sequence._block_hashes))
+        for index in range(sequence._num_published, full):
+            self.pool.publish(sequence._block_table[index], sequence._block_hashes[index])
+        sequence._num_published = max(full, sequence._num_published)
+
+    def drop(self, sequence: Sequence) -> None:
+        """Give back everything that the sequence holds; what it computed is forgotten."""
+        self.pool.release(sequence._block_table)
+        if self.host and sequence._host_blocks:
+            self.host.release(sequence._host_blocks)
+        sequence._forget_computed()
+
+    # between device and host
+
+    def swap_out(self, sequence: Sequence) -> list[BlockCopy]:
+        """Move a sequence's blocks to host memory."""
+        assert self.host is not None
+        targets = self.host.allocate(len(sequence._block_table))
+        copies = [BlockCopy(*pair) for pair in zip(sequence._block_table, targets, strict=True)]
+        self.pool.release(sequence._block_table)
+        sequence._block_table, sequence._host_blocks = [], targets
+        return copies
+
+    def swap_in(self, sequence: Sequence) -> list[BlockCopy]:
+        """Move a sequence's blocks back to the device.
+
+        The host blocks are read while the batch runs, so they become free when it is done (`settle`).
+        """
+        targets = self.pool.allocate(len(sequence._host_blocks))
+        copies = [BlockCopy(*pair) for pair in zip(sequence._host_blocks, targets, strict=True)]
+        self._host_blocks_being_read += sequence._host_blocks
+        sequence._block_table, sequence._host_blocks = targets, []
+        return copies
+
+    def settle(self) -> None:
+        """The batch is done: host blocks that it read are free again."""
+        if self.host and self._host_blocks_being_read:
+            self.host.release(self._host_blocks_being_read)
+            self._host_blocks_being_read = []
+
+    def check_integrity(self, sequences: list[Sequence], reserved: list[list[int]]) -> None:
+        """Raise AssertionError unless sequences and reservations account for every block."""
+        self.pool.check_integrity([*(s._block_table for s in sequences), *reserved])
+        if self.host:
+            self.host.check_integrity([*(s._host_blocks for s in sequences), self._host_blocks_being_read])

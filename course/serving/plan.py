@@ -1,0 +1,66 @@
+"""What a scheduler answers: who runs how many tokens next, who must yield, who is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from course.errors import UserError
+from course.serving.sequence import Sequence
+
+if TYPE_CHECKING:
+    from course.serving.view import InstanceView
+
+
+class Chunk(NamedTuple):
+    """Compute the next ``num_tokens`` known tokens of a sequence.
+
+    A whole prompt, a part of one and a decode step (one token) are the same thing.
+    """
+
+    sequence: Sequence
+    num_tokens: int
+
+
+class Preemption(NamedTuple):
+    """Take a running sequence off the device, to be computed again or swapped to host memory."""
+
+    sequence: Sequence
+    swap: bool = False
+
+
+class Refusal(NamedTuple):
+    """Turn away a request that has not begun."""
+
+    sequence: Sequence
+    reason: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """One step of one instance. Preemptions come first and free their blocks for the chunks.
+
+    A chunk of a waiting or preempted sequence admits it. ``wake_at_s`` asks to be called again
+    at that time even if nothing happens until then.
+    """
+
+    chunks: list[Chunk] = field(default_factory=list)
+    preempt: list[Preemption] = field(default_factory=list)
+    refuse: list[Refusal] = field(default_factory=list)
+    wake_at_s: float | None = None
+
+
+class PlanError(UserError):
+    """A plan breaks a rule. The sentence names the sequence and the rule; nothing was changed."""
+
+
+class Scheduler(Protocol):
+    """Decides what one instance runs next.
+
+    It is asked whenever the instance is idle and something has happened. It may keep a state of
+    its own, must not keep or change what it is shown, and never reads a clock: time is ``view.now_s``.
+    """
+
+    def schedule(self, view: InstanceView) -> Plan:
+        """The next step of the instance behind ``view``."""
+        ...

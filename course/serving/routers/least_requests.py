@@ -1,0 +1,16 @@
+"""The instance with the fewest sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as List
+
+from course.serving.instance import Instance
+from course.serving.sequence import Sequence
+
+
+class LeastRequests:
+    """Fewest sequences waiting, running or on their way there; ties go to the lowest id."""
+
+    def choose(self, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
+        """The candidate with the fewest sequences."""
+        return min(candidates, key=lambda i: (len(i.waiting) + len(i.running) + len(i.reserved), i.id))

@@ -1,0 +1,56 @@
+"""Chunked prefill: prompts are cut to what a token budget leaves beside the decodes (Sarathi-Serve, OSDI'24)."""
+
+from __future__ import annotations
+
+from course.serving.plan import Plan
+from course.serving.schedulers.common import (
+    Preempt,
+    admit,
+    check_positive,
+    check_preempt,
+    run_decodes,
+    run_or_make_room,
+)
+from course.serving.view import InstanceView
+
+
+class ChunkedPrefill:
+    """Stall-free batching (Algorithm 3): decodes, then prompts under way, then new prompts, up to ``token_budget``.
+
+    A small budget keeps the gap between tokens short and makes prompts slower.
+    """
+
+    def __init__(
+        self,
+        token_budget: int = 256,
+        max_num_sequences: int = 64,
+        preempt: Preempt = "recompute",
+        watermark: float = 0.01,
+    ) -> None:
+        check_positive(max_num_sequences=max_num_sequences, token_budget=token_budget)
+        check_preempt(preempt)
+        self.token_budget = token_budget
+        self.max_num_sequences = max_num_sequences
+        self.preempt: Preempt = preempt
+        self.watermark = watermark
+
+    def schedule(self, view: InstanceView) -> Plan:
+        """Fill the budget: one token for every decode, the rest for prompts."""
+        draft = view.draft()
+        running = run_decodes(view, draft, self.preempt)
+        prompts = [s for s in running if draft.tokens_left(s) > 1]
+        run_or_make_room(
+            draft,
+            prompts,
+            lambda s: min(draft.tokens_left(s), self.token_budget - draft.num_tokens),
+            self.preempt,
+        )
+        admit(
+            view,
+            draft,
+            max_num_sequences=self.max_num_sequences,
+            token_budget=self.token_budget,
+            split=True,
+            watermark=self.watermark,
+        )
+        return draft.plan

@@ -1,0 +1,35 @@
+"""Static batching: a batch is formed, runs to its last token, and only then the next one is formed."""
+
+from __future__ import annotations
+
+from course.serving.plan import Plan
+from course.serving.schedulers.common import admit, check_positive
+from course.serving.sequence import Sequence
+from course.serving.view import InstanceView
+
+
+class Static:
+    """Request-level batching, as before Orca: who finishes early leaves a hole, who comes late waits.
+
+    Memory for the declared length of every answer is set aside when the batch is formed.
+    """
+
+    def __init__(self, max_num_sequences: int = 16) -> None:
+        check_positive(max_num_sequences=max_num_sequences)
+        self.max_num_sequences = max_num_sequences
+
+    def schedule(self, view: InstanceView) -> Plan:
+        """All running sequences move on together; an empty device takes the next batch."""
+        draft = view.draft()
+        for sequence in view.running:
+            draft.add(sequence, draft.tokens_left(sequence))
+        if not view.running:
+            set_aside = 0
+
+            def room(sequence: Sequence) -> bool:
+                nonlocal set_aside
+                set_aside += sequence.num_slots * view.blocks_for(sequence.num_tokens_at_most)
+                return set_aside <= view.num_blocks or not draft.plan.chunks
+
+            admit(view, draft, max_num_sequences=self.max_num_sequences, token_budget=10**9, room=room)
+        return draft.plan

@@ -1,0 +1,102 @@
+"""Sequences on their way from one instance to another: reserve, copy, commit, free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as List
+from dataclasses import dataclass
+
+from course.serving.actions import Action, StartTransfer, StopTransfer, Transfer
+from course.serving.instance import Instance
+from course.serving.routers import Router
+from course.serving.sequence import Sequence
+
+
+@dataclass(slots=True)
+class _Wait:
+    """A held sequence that waits for a place: where its blocks are, and which attempt comes next."""
+
+    source: Instance
+    attempt: int = 1
+
+
+class Handovers:
+    """Pull transfers: a sequence waits at its source, blocks and all, until an instance has room for it.
+
+    The source's memory is thus the buffer against bursts (DistServe, OSDI'24, section 4.3). First come, first served.
+    """
+
+    RETRY_S = 0.01  # pause before a refused transfer is tried again
+
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self.transfers: dict[int, Transfer] = {}
+        self.waiting: dict[Sequence, _Wait] = {}
+        self._not_before_s = 0.0
+        self._num_started = 0
+
+    def add(self, sequence: Sequence, source: Instance, attempt: int = 1) -> None:
+        """Let a sequence wait for its move."""
+        self.waiting[sequence] = _Wait(source, attempt)
+
+    def pause(self, now_s: float) -> float:
+        """A target has refused: start nothing before the time returned."""
+        self._not_before_s = now_s + self.RETRY_S
+        return self._not_before_s
+
+    def start(self, takers: List[Instance], now_s: float) -> list[Action]:
+        """Start every move for which one of ``takers`` has room."""
+        actions: list[Action] = []
+        while self.waiting and now_s >= self._not_before_s:
+            sequence, wait = next(iter(self.waiting.items()))
+            with_room = [i for i in takers if i is not wait.source and i.can_reserve(sequence)]
+            if not with_room:
+                break
+            del self.waiting[sequence]
+            target = self.router.choose(with_room, sequence, now_s)
+            number = self._num_started
+            self._num_started += 1
+            target_blocks = target.reserve(number, sequence)
+            source_blocks = sequence._block_table[: len(target_blocks)]
+            transfer = Transfer(number, sequence, wait.source, target, source_blocks, target_blocks, wait.attempt)
+            self.transfers[number] = transfer
+            actions.append(StartTransfer(transfer))
+        return actions
+
+    def commit(self, transfer_id: int) -> Transfer | None:
+        """All blocks are there: from now on the target's copy counts. None if the transfer is unknown."""
+        if (transfer := self.transfers.pop(transfer_id, None)) is None:
+            return None
+        if transfer.is_void:
+            transfer.target.cancel_reservation(transfer_id)
+        else:
+            transfer.source.hand_over(transfer_id, transfer.sequence, transfer.target)
+        return transfer
+
+    def give_up(self, transfer_id: int) -> Transfer | None:
+        """The copy did not succeed: the target's reservation ends. None if the transfer is unknown."""
+        if transfer := self.transfers.pop(transfer_id, None):
+            transfer.target.cancel_reservation(transfer_id)
+        return transfer
+
+    def drop(self, sequence: Sequence) -> list[Action]:
+        """The sequence is not to be moved any more. What is being copied stays reserved until its end is reported."""
+        self.waiting.pop(sequence, None)
+        actions: list[Action] = []
+        for transfer in self.transfers.values():
+            if transfer.sequence is sequence and not transfer.is_void:
+                transfer.is_void = True
+                actions.append(StopTransfer(transfer))
+        return actions
+
+    def lose(self, lost: Instance) -> list[Action]:
+        """An instance is gone: what was on its way there waits again, what came from there is void."""
+        actions: list[Action] = []
+        for transfer in list(self.transfers.values()):
+            if transfer.target is lost:
+                del self.transfers[transfer.id]
+                actions.append(StopTransfer(transfer))
+                if not transfer.is_void:
+                    self.add(transfer.sequence, transfer.source, transfer.attempt)
+        for sequence in lost.held:
+            actions += self.drop(sequence)
+        return actions

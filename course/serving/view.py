@@ -1,0 +1,93 @@
+"""What a scheduler sees of its instance: everything it needs, nothing it could break."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from course.serving.draft import Draft
+from course.serving.sequence import Sequence
+
+if TYPE_CHECKING:
+    from course.serving.instance import Instance
+
+
+class Queue:
+    """Sequences in order, to be read but not changed."""
+
+    __slots__ = ("_sequences",)
+
+    def __init__(self, sequences: Mapping[Sequence, None]) -> None:
+        self._sequences = sequences
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return iter(self._sequences)
+
+    def __len__(self) -> int:
+        return len(self._sequences)
+
+    def __contains__(self, sequence: object) -> bool:
+        return sequence in self._sequences
+
+    def __getitem__(self, index: int) -> Sequence:
+        if index < 0:
+            index += len(self._sequences)
+        for sequence in islice(self._sequences, index, None):
+            return sequence
+        raise IndexError(f"no sequence at {index}: the queue has {len(self._sequences)}")
+
+    def __repr__(self) -> str:
+        return f"[{', '.join(map(repr, self._sequences))}]"
+
+
+class InstanceView:
+    """A read-only view of one idle instance at time ``now_s`` (seconds on the run's clock).
+
+    ``waiting`` holds the sequences that are not on the device, preempted ones first, then in order of arrival;
+    ``running`` those that are, in order of admission.
+    """
+
+    __slots__ = ("_instance", "now_s", "running", "waiting")
+
+    def __init__(self, instance: Instance, now_s: float) -> None:
+        self._instance = instance
+        self.now_s = now_s
+        self.waiting = Queue(instance.waiting)
+        self.running = Queue(instance.running)
+
+    @property
+    def block_size(self) -> int:
+        """Tokens per block."""
+        return self._instance.memory.pool.block_size
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the instance, free or not."""
+        return self._instance.memory.pool.num_blocks
+
+    @property
+    def num_free_blocks(self) -> int:
+        """Blocks that can be had now, cached ones included."""
+        return self._instance.memory.pool.num_free_blocks
+
+    @property
+    def num_free_host_blocks(self) -> int:
+        """Blocks of host memory that sequences can be swapped out to."""
+        return self._instance.memory.num_free_host_blocks
+
+    def blocks_for(self, num_tokens: int) -> int:
+        """Blocks that hold ``num_tokens`` tokens."""
+        return self._instance.memory.pool.blocks_for(num_tokens)
+
+    def tokens_left(self, sequence: Sequence) -> int:
+        """Known tokens still to compute: 1 while decoding, more during prefill; a cached prefix is not counted."""
+        return Draft(self._instance).tokens_left(sequence)
+
+    def blocks_needed(self, sequence: Sequence, num_tokens: int) -> int:
+        """Free blocks that computing ``num_tokens`` more tokens of the sequence would take now."""
+        return Draft(self._instance).blocks_needed(sequence, num_tokens)
+
+    def draft(self) -> Draft:
+        """An empty plan that keeps count of what is left while it is filled."""
+        return Draft(self._instance)
