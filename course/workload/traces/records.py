@@ -17,7 +17,6 @@ from typing import Any
 
 from course.errors import UserError
 
-
 MAX_TOKENS = 10**9  # a wrong column or a wrong unit, not a length
 
 
@@ -152,3 +151,5 @@ def _parsed(text: str, path: Path, first_line: int) -> Any:
         raise UserError(
             f"{path}, line {line}: broken JSON at character {column} ({error.msg}); correct or delete it"
         ) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{path}: holds a value that cannot be read ({error}); correct it") from None
