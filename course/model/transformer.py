@@ -1,0 +1,186 @@
+"""A Llama- or Qwen-style decoder in one sitting: embed, attend and transform, unembed.
+
+What serving asks of a model differs from what training asks: the batch is a packed row of tokens
+that belong to many sequences, keys and values live in a shared paged cache, and logits are
+wanted for a few rows only. `Transformer.forward` is that function and nothing else.
+
+Shapes: T tokens in the batch, S rows sampled, H query heads, K key-value heads, D head_dim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from course.errors import UserError
+from course.model.attention import attention_backend
+from course.model.config import ModelConfig
+from course.model.kv_cache import KVCache
+from course.model.linear import LinearMap, linear_map
+from course.model.packing import PackedBatch
+from course.model.weights import Weights, check_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer's weights. ``head_gain`` [H + K, D] belongs to Qwen3's norm of heads."""
+
+    attention_gain: Tensor
+    qkv: LinearMap
+    head_gain: Tensor | None
+    output: LinearMap
+    mlp_gain: Tensor
+    gate: LinearMap
+    up: LinearMap
+    down: LinearMap
+
+
+class Transformer:
+    """The network: holds weights, keeps no state between calls.
+
+    ``packed`` asks for pre-packed weights where the device has them (see `linear_map`).
+    Raises UserError for weights that do not fit the config, or a device that is not there.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        attention: str = "paged",
+        packed: bool = True,
+    ) -> None:
+        check_weights(config, weights)
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"the device {device!r} is not available here; use cpu")
+        self.config = config
+        self.dtype = dtype
+        self.device = device
+        self.attention = attention_backend(attention)
+        weights = {name: tensor.to(device=device, dtype=dtype) for name, tensor in weights.items()}
+        self.embedding = weights["model.embed_tokens.weight"]
+        self.layers = [_layer(config, weights, i, packed) for i in range(config.num_layers)]
+        self.final_gain = weights["model.norm.weight"]
+        unembedding = self.embedding if config.tied_embeddings else weights["lm_head.weight"]
+        self.unembedding = linear_map(unembedding, packed=packed)
+        self.rope_frequencies = torch.tensor(config.rope_inverse_frequencies, dtype=torch.float32, device=device)
+
+    def new_cache(self, num_blocks: int, block_size: int, device: str | None = None) -> KVCache:
+        """An empty cache for this model, on its device unless told otherwise."""
+        return KVCache(self.config, num_blocks, block_size, self.dtype, device or self.device)
+
+    @torch.inference_mode()
+    def forward(self, batch: PackedBatch, cache: KVCache) -> Tensor:
+        """Compute the batch's keys and values into the cache; return logits [S, vocab_size]."""
+        if batch.fresh_blocks:
+            cache.clear(batch.fresh_blocks)
+        x = self.embedding[batch.token_ids]
+        rotation = self._rotation(batch.positions)
+        plan = self.attention.plan(batch.spans, cache)
+        for i, layer in enumerate(self.layers[:-1]):
+            queries = self._project(i, layer, x, rotation, batch, cache)
+            x = layer.output.add_to(x, self.attention(queries, cache, i, plan))
+            x = self._mlp(layer, x)
+        # The last layer must store every token's keys and values, but what it makes of them
+        # matters only to the rows that are sampled.
+        i, layer = len(self.layers) - 1, self.layers[-1]
+        queries = self._project(i, layer, x, rotation, batch, cache)
+        if batch.sampled_rows is not None:
+            queries, x = queries[batch.sampled_rows], x[batch.sampled_rows]
+            plan = self.attention.plan(batch.last_spans, cache)
+        if len(x):
+            x = layer.output.add_to(x, self.attention(queries, cache, i, plan))
+            x = self._mlp(layer, x)
+        return self.unembedding(rms_norm(x, self.final_gain, self.config.rms_norm_eps))
+
+    def _project(self, i: int, layer: Layer, x: Tensor, rotation: Tensor, batch: PackedBatch, cache: KVCache) -> Tensor:
+        """Queries [T, H, D] of layer i; its keys and values go to the cache."""
+        num_heads, num_kv_heads = self.config.num_heads, self.config.num_kv_heads
+        qkv = layer.qkv(rms_norm(x, layer.attention_gain, self.config.rms_norm_eps))
+        qkv = qkv.view(len(x), num_heads + 2 * num_kv_heads, self.config.head_dim)
+        turned = qkv[:, : num_heads + num_kv_heads]
+        if layer.head_gain is not None:
+            turned.copy_(F.rms_norm(turned, turned.shape[-1:], None, self.config.rms_norm_eps))
+            turned.mul_(layer.head_gain)
+        rotate_(turned, rotation)
+        cache.write(i, qkv[:, num_heads:], batch.write_rows)
+        return qkv[:, :num_heads]
+
+    def _mlp(self, layer: Layer, x: Tensor) -> Tensor:
+        h = rms_norm(x, layer.mlp_gain, self.config.rms_norm_eps)
+        return layer.down.add_to(x, layer.up.times(h, layer.gate.silu(h)))
+
+    def _rotation(self, positions: Tensor) -> Tensor:
+        """Unit complex numbers [T, 1, D / 2], one per token and pair of head dimensions."""
+        angles = torch.outer(positions.float(), self.rope_frequencies)
+        rotation = torch.polar(torch.full_like(angles, self.config.rope_scale), angles)
+        return rotation.to(torch.complex128 if self.dtype == torch.float64 else torch.complex64)[:, None]
+
+
+def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
+    """RMSNorm over the last axis (Zhang and Sennrich 2019): x / sqrt(mean(x^2) + eps) * gain."""
+    return F.rms_norm(x, gain.shape, gain, eps)
+
+
+def rotate_(heads: Tensor, rotation: Tensor) -> None:
+    """Rotary embedding in place on heads [T, heads, D] whose pairs lie side by side.
+
+    Turning a pair by an angle is one multiplication of complex numbers. There are no complex
+    numbers of two bfloat16, so those go through float32.
+    """
+    wide = heads.float() if heads.dtype == torch.bfloat16 else heads
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
+    pairs.mul_(rotation)
+    if wide is not heads:
+        heads.copy_(wide)
+
+
+def pair_up(rows: Tensor, head_dim: int) -> Tensor:
+    """Reorder rows [heads * head_dim, ...] so that the two halves of each pair are neighbours.
+
+    Hugging Face keeps dimension i of a head and i + head_dim / 2 as a pair. Queries and keys
+    reordered alike have the same products, so this changes no score.
+    """
+    halves = rows.unflatten(0, (-1, 2, head_dim // 2))
+    return halves.transpose(1, 2).flatten(0, 2).contiguous()
+
+
+def _layer(config: ModelConfig, weights: Weights, i: int, packed: bool) -> Layer:
+    name = f"model.layers.{i}"
+
+    def linear(part: str) -> LinearMap:
+        return linear_map(weights[f"{name}.{part}.weight"], weights.get(f"{name}.{part}.bias"), packed=packed)
+
+    return Layer(
+        attention_gain=weights[f"{name}.input_layernorm.weight"],
+        qkv=_qkv(config, weights, f"{name}.self_attn", packed),
+        head_gain=_head_gain(config, weights, f"{name}.self_attn"),
+        output=linear("self_attn.o_proj"),
+        mlp_gain=weights[f"{name}.post_attention_layernorm.weight"],
+        gate=linear("mlp.gate_proj"),
+        up=linear("mlp.up_proj"),
+        down=linear("mlp.down_proj"),
+    )
+
+
+def _qkv(config: ModelConfig, weights: Weights, name: str, packed: bool) -> LinearMap:
+    """One map for queries, keys and values, the first two with their pairs side by side."""
+
+    def joined(kind: str) -> Tensor:
+        turned = [pair_up(weights[f"{name}.{part}.{kind}"], config.head_dim) for part in ("q_proj", "k_proj")]
+        return torch.cat([*turned, weights[f"{name}.v_proj.{kind}"]])
+
+    return linear_map(joined("weight"), joined("bias") if config.qkv_bias else None, packed=packed)
+
+
+def _head_gain(config: ModelConfig, weights: Weights, name: str) -> Tensor | None:
+    if not config.qk_norm:
+        return None
+    query_gain = pair_up(weights[f"{name}.q_norm.weight"], config.head_dim)
+    key_gain = pair_up(weights[f"{name}.k_norm.weight"], config.head_dim)
+    return torch.cat([query_gain.expand(config.num_heads, -1), key_gain.expand(config.num_kv_heads, -1)])
