@@ -77,7 +77,7 @@ class Cluster:
         """An instance has finished its step; ``results`` holds a token for every sequence that sampled."""
         if (instance := self.instances.get(instance_id)) is None:
             return []  # the instance was lost meanwhile: its sequences are elsewhere
-        self._to_decide[instance_id] = None
+        self._wake(instance)
         ended, forked = instance.complete(results)
         actions: list[Action] = []
         for sibling in forked:
@@ -108,7 +108,8 @@ class Cluster:
     def on_transfer_done(self, transfer_id: int, now_s: float) -> list[Action]:
         """All blocks have arrived: the target's copy counts, the source's blocks are free."""
         if transfer := self.handovers.commit(transfer_id):
-            self._to_decide.update(dict.fromkeys((transfer.source.id, transfer.target.id)))
+            self._wake(transfer.source)
+            self._wake(transfer.target)
             if not transfer.is_void:
                 self._home[transfer.sequence] = transfer.target
         return []
@@ -202,7 +203,12 @@ class Cluster:
         if instance.id in self.instances:
             raise UserError(f"two instances have the id {instance.id}; ids must differ")
         self.instances[instance.id] = instance
-        self._to_decide[instance.id] = None
+        self._wake(instance)
+
+    def _wake(self, instance: Instance) -> None:
+        """Let the instance be asked at the next decision, unless it was lost."""
+        if self.instances.get(instance.id) is instance:
+            self._to_decide[instance.id] = None
 
     def _why_never(self, sequence: Sequence) -> str | None:
         """Why no instance could serve the sequence, or None."""
@@ -219,7 +225,7 @@ class Cluster:
         instance = self.router.choose(candidates, sequence, now_s)
         instance.enqueue(sequence)
         self._home[sequence] = instance
-        self._to_decide[instance.id] = None
+        self._wake(instance)
 
     def _start_over(self, sequences: list[Sequence], now_s: float) -> list[Action]:
         """Queue sequences that have lost their blocks; fail those that no instance can serve any more."""
@@ -243,7 +249,7 @@ class Cluster:
             actions += self.handovers.drop(sequence)
             if home := self._home.get(sequence):
                 home.end(sequence, state)
-                self._to_decide[home.id] = None
+                self._wake(home)
             else:
                 sequence._move_to(state)
             self._forget(sequence)
@@ -252,8 +258,8 @@ class Cluster:
 
     def _forget(self, sequence: Sequence) -> None:
         self._home.pop(sequence, None)
-        if all(s.is_ended for s in self._sequences[sequence.request.id]):
-            del self._sequences[sequence.request.id]
+        if all(s.is_ended for s in self._sequences.get(sequence.request.id, [])):
+            self._sequences.pop(sequence.request.id, None)
 
     # truth
 

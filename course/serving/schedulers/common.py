@@ -72,14 +72,13 @@ def admit(
     token_budget: int,
     split: bool = False,
     watermark: float = 0.0,
-    room: Callable[[Sequence], bool] | None = None,
 ) -> None:
     """Admit waiting sequences, first come first served, while sequences, tokens and blocks last.
 
     With ``split`` a prompt may be cut to what is left of ``token_budget``; without, it runs whole, and one longer
     than the budget runs as the only prompt. A prompt is admitted only if blocks for all of it are free beyond
-    ``watermark`` (a share of all blocks, kept for the growth of what runs), or if nothing runs. ``room`` adds a
-    condition of the policy's own. Nobody is admitted in a step that preempts.
+    ``watermark`` (a share of all blocks, kept for the growth of what runs), or if nothing runs. Nobody is admitted
+    in a step that preempts.
     """
     if draft.plan.preempt:
         return
@@ -91,11 +90,36 @@ def admit(
         left = draft.tokens_left(sequence)
         available = token_budget - draft.num_tokens
         count = min(left, available) if split else left
-        if count < 1 or (count > available and admitted) or (room and not room(sequence)):
+        if count < 1 or (count > available and admitted):
             break
         spare = int(watermark * view.num_blocks) if num_running else 0
         if draft.blocks_needed(sequence, left) + spare > draft.num_free_blocks:
             break
         draft.add(sequence, count)
         admitted = True
+        num_running += sequence.num_slots
+
+
+def reservation(view: InstanceView, sequence: Sequence) -> int:
+    """Blocks that the prompt and the whole declared answer take, for each of the n answers."""
+    return sequence.num_slots * view.blocks_for(sequence.num_tokens_at_most)
+
+
+def admit_with_reservation(view: InstanceView, draft: Draft, max_num_sequences: int) -> None:
+    """Admit whole prompts, first come first served, while blocks for all they may become can be set aside.
+
+    What could not even have the whole memory set aside for its n answers is refused.
+    """
+    set_aside = sum(reservation(view, sequence) for sequence in view.running)
+    num_running = draft.num_running
+    for sequence in view.waiting:
+        needed = reservation(view, sequence)
+        if needed > view.num_blocks:
+            draft.refuse(sequence, f"its {sequence.num_slots} answers reserve {needed} of {view.num_blocks} blocks")
+            continue
+        full = num_running and num_running + sequence.num_slots > max_num_sequences
+        if full or set_aside + needed > view.num_blocks:
+            break
+        draft.add(sequence, draft.tokens_left(sequence))
+        set_aside += needed
         num_running += sequence.num_slots

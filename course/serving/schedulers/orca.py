@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import admit, check_positive
-from course.serving.sequence import Sequence
+from course.serving.schedulers.common import admit_with_reservation, check_positive
 from course.serving.view import InstanceView
 
 
@@ -20,20 +19,9 @@ class Orca:
         self.max_num_sequences = max_num_sequences
 
     def schedule(self, view: InstanceView) -> Plan:
-        """Everything that runs, and every prompt for which slots can be reserved."""
+        """Everything that runs, and every prompt for which memory can be reserved."""
         draft = view.draft()
-
-        def reservation(sequence: Sequence) -> int:
-            return sequence.num_slots * view.blocks_for(sequence.num_tokens_at_most)
-
-        set_aside = sum(map(reservation, view.running))
         for sequence in view.running:
             draft.add(sequence, draft.tokens_left(sequence))
-
-        def room(sequence: Sequence) -> bool:
-            nonlocal set_aside
-            set_aside += reservation(sequence)
-            return set_aside <= view.num_blocks or not (view.running or draft.plan.chunks)
-
-        admit(view, draft, max_num_sequences=self.max_num_sequences, token_budget=10**9, room=room)
+        admit_with_reservation(view, draft, self.max_num_sequences)
         return draft.plan

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import admit, check_positive
-from course.serving.sequence import Sequence
+from course.serving.schedulers.common import admit_with_reservation, check_positive
 from course.serving.view import InstanceView
 
 
@@ -21,15 +20,9 @@ class Static:
     def schedule(self, view: InstanceView) -> Plan:
         """All running sequences move on together; an empty device takes the next batch."""
         draft = view.draft()
-        for sequence in view.running:
-            draft.add(sequence, draft.tokens_left(sequence))
-        if not view.running:
-            set_aside = 0
-
-            def room(sequence: Sequence) -> bool:
-                nonlocal set_aside
-                set_aside += sequence.num_slots * view.blocks_for(sequence.num_tokens_at_most)
-                return set_aside <= view.num_blocks or not draft.plan.chunks
-
-            admit(view, draft, max_num_sequences=self.max_num_sequences, token_budget=10**9, room=room)
+        if view.running:
+            for sequence in view.running:
+                draft.add(sequence, draft.tokens_left(sequence))
+        else:
+            admit_with_reservation(view, draft, self.max_num_sequences)
         return draft.plan

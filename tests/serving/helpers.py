@@ -1,0 +1,65 @@
+"""Small workloads and clusters for the tests of the control plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from course.metrics.record import Outcome, Recorder
+from course.serving.cluster import Cluster
+from course.serving.instance import Instance
+from course.serving.prefix import block_hashes
+from course.serving.schedulers import make_scheduler
+from course.simulator.linear import LinearCost
+from course.simulator.virtual import VirtualDriver
+from course.workload.request import Request, Workload
+
+
+def request(id: int, prompt: int, output: int = 8, arrival_s: float = 0.0, **fields: Any) -> Request:
+    """A request of ``prompt`` tokens that declares ``output`` tokens."""
+    return Request(id, arrival_s, prompt, output, **fields)
+
+
+def with_tokens(request: Request, tokens: list[int], block_size: int) -> Request:
+    """The same request with real tokens and their block hashes."""
+    return Request(
+        request.id, request.arrival_s, len(tokens), request.max_new_tokens, tuple(tokens), request.n,
+        prefix_hashes=block_hashes(tokens, block_size),
+    )  # fmt: skip
+
+
+def workload(*requests: Request, lengths: dict[int, int] | None = None) -> Workload:
+    """A workload whose answers are as long as declared unless ``lengths`` says otherwise."""
+    lengths = lengths or {}
+    ordered = sorted(requests, key=lambda r: r.arrival_s)
+    return Workload(ordered, {r.id: lengths.get(r.id, r.max_new_tokens) for r in ordered})
+
+
+def instance(scheduler: Any = "chunked-prefill", num_blocks: int = 64, block_size: int = 4, **fields: Any) -> Instance:
+    """An instance with a policy by name or object."""
+    policy = make_scheduler(scheduler) if isinstance(scheduler, str) else scheduler
+    return Instance(policy, num_blocks, block_size, **fields)
+
+
+def checking_driver(cluster: Cluster, **fields: Any) -> VirtualDriver:
+    """A driver that checks the integrity of everything after every event."""
+    return VirtualDriver(cluster, LinearCost(), after_event=lambda now_s: cluster.check_integrity(), **fields)
+
+
+def assert_all_served(recorder: Recorder, served: Workload) -> None:
+    """Every answer is finished and exactly as long as it should be."""
+    assert len(recorder.records) == sum(r.n for r in served.requests)
+    for record in recorder.records:
+        assert record.outcome is Outcome.FINISHED, record
+        assert record.num_output_tokens == served.output_lengths[record.request_id], record
+
+
+def assert_empty(cluster: Cluster) -> None:
+    """Nothing is left: no sequence, no block, no reservation."""
+    assert cluster.num_unfinished == 0
+    assert not cluster._home
+    assert not cluster._sequences
+    assert not cluster.handovers.transfers
+    for each in cluster.instances.values():
+        assert each.memory.pool.num_used_blocks == 0
+        assert each.memory.host is None or each.memory.host.num_used_blocks == 0
+        assert not each.has_work
