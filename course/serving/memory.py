@@ -34,11 +34,11 @@ class Memory:
         most = (sequence.num_known_tokens - 1) // self.pool.block_size
         return self.pool.match(sequence._block_hashes[:most])
 
-    def needs_copy(self, sequence: Sequence) -> bool:
-        """Whether the next token would be written into a block that others hold too."""
+    def block_to_write(self, sequence: Sequence) -> int | None:
+        """The block of the sequence that its next token goes into; None if that will be a new one."""
         index = sequence._num_computed // self.pool.block_size
         table = sequence._block_table
-        return index < len(table) and self.pool.references(table[index]) > 1
+        return table[index] if index < len(table) else None
 
     # on the device
 
@@ -54,12 +54,12 @@ class Memory:
         """Blocks for ``num_tokens`` more tokens; the copies that make the last block the sequence's own."""
         copies: list[BlockCopy] = []
         table = sequence._block_table
-        if self.needs_copy(sequence):
-            index = sequence._num_computed // self.pool.block_size
-            shared = table[index]
-            table[index] = self.pool.allocate(1)[0]
+        shared = self.block_to_write(sequence)
+        if shared is not None and self.pool.references(shared) > 1:
+            (own,) = self.pool.allocate(1)
+            table[sequence._num_computed // self.pool.block_size] = own
             self.pool.release([shared])
-            copies.append(BlockCopy(shared, table[index]))
+            copies.append(BlockCopy(shared, own))
         missing = self.pool.blocks_for(sequence._num_computed + num_tokens) - len(table)
         if missing > 0:
             table.extend(self.pool.allocate(missing))
