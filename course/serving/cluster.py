@@ -181,6 +181,8 @@ class Cluster:
                     actions.append(RunBatch(decision.batch))
                 if decision.wake_at_s is not None:
                     actions.append(WakeAt(decision.wake_at_s))
+                if decision.ask_again:
+                    continue
             self._to_decide.pop(instance.id)
         self._undelivered = []
         return actions

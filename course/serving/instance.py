@@ -17,11 +17,15 @@ Role = Literal["mixed", "prefill", "decode"]
 
 
 class Decision(NamedTuple):
-    """What a scheduler's plan came to: a batch to run (or none), refusals, and when to ask again."""
+    """What a scheduler's plan came to: a batch to run (or none), refusals, and when to ask again.
+
+    ``ask_again`` says that the plan only made room: the scheduler is asked at once what to do with it.
+    """
 
     batch: Batch | None
     refused: list[Refusal]
     wake_at_s: float | None
+    ask_again: bool
 
 
 class Instance:
@@ -126,7 +130,8 @@ class Instance:
         elif batch.swap_out:
             self.in_flight = batch
             self._num_steps += 1
-        return Decision(self.in_flight, plan.refuse, plan.wake_at_s)
+        ask_again = self.in_flight is None and bool(plan.preempt or plan.refuse)
+        return Decision(self.in_flight, plan.refuse, plan.wake_at_s, ask_again)
 
     def _preempt(self, plan: Plan) -> list[BlockCopy]:
         copies: list[BlockCopy] = []
