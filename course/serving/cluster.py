@@ -38,7 +38,7 @@ class Cluster:
         router: Router | None = None,
         decode_router: Router | None = None,
     ) -> None:
-        self.instances: dict[int, Instance] = {}
+        self.instances: dict[int, Instance] = {}  # in order of their ids
         self.router = router or RoundRobin()
         self.handovers = Handovers(decode_router or LeastRequests())
         self._sequences: dict[int, list[Sequence]] = {}  # by request id, while one of them is unfinished
@@ -204,7 +204,7 @@ class Cluster:
     def _add(self, instance: Instance) -> None:
         if instance.id in self.instances:
             raise UserError(f"two instances have the id {instance.id}; ids must differ")
-        self.instances[instance.id] = instance
+        self.instances = dict(sorted({**self.instances, instance.id: instance}.items()))
         self._wake(instance)
 
     def _wake(self, instance: Instance) -> None:
