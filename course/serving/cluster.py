@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from course.errors import UserError
-from course.serving.actions import Action, RunBatch, SequenceEnded, SequenceForked, WakeAt
+from course.serving.actions import Action, RunBatch, SequenceEnded, SequenceForked, Transfer, WakeAt
 from course.serving.batch import TokenResult
 from course.serving.instance import Instance
 from course.serving.routers import LeastRequests, RoundRobin, Router
@@ -116,7 +116,7 @@ class Cluster:
 
     def on_transfer_refused(self, transfer_id: int, now_s: float) -> list[Action]:
         """The target would not take it; it is tried again after a pause, perhaps elsewhere."""
-        transfer = self.handovers.give_up(transfer_id)
+        transfer = self._give_up(transfer_id)
         if transfer is None or transfer.is_void:
             return []
         self.handovers.add(transfer.sequence, transfer.source, transfer.attempt)
@@ -124,14 +124,21 @@ class Cluster:
 
     def on_transfer_failed(self, transfer_id: int, now_s: float) -> list[Action]:
         """The copy broke. It is tried again; after `MAX_ATTEMPTS` the sequence is computed anew instead."""
-        transfer = self.handovers.give_up(transfer_id)
+        transfer = self._give_up(transfer_id)
         if transfer is None or transfer.is_void:
             return []
         if transfer.attempt < self.MAX_ATTEMPTS:
             self.handovers.add(transfer.sequence, transfer.source, transfer.attempt + 1)
             return []
         transfer.source.discard(transfer.sequence)
+        self._wake(transfer.source)
         return self._start_over([transfer.sequence], now_s)
+
+    def _give_up(self, transfer_id: int) -> Transfer | None:
+        """End a transfer that did not succeed; None if it is unknown. The target may use the room it had reserved."""
+        if transfer := self.handovers.give_up(transfer_id):
+            self._wake(transfer.target)
+        return transfer
 
     # instances
 
