@@ -145,7 +145,8 @@ class Cluster:
     def on_instance_lost(self, instance_id: int, now_s: float) -> list[Action]:
         """An instance and its memory are gone: what lived there is computed again elsewhere.
 
-        What no instance could serve any more fails now instead of waiting for ever.
+        What no instance could serve any more fails now instead of waiting for ever; answers that are being
+        written elsewhere go on.
         """
         if (lost := self.instances.pop(instance_id, None)) is None:
             return []
@@ -155,9 +156,9 @@ class Cluster:
         for sequence in orphans:
             sequence._forget_computed()
         actions += self._start_over(orphans, now_s)
-        for group in list(self._sequences.values()):
-            if reason := self._why_never(group[0]):
-                actions += self._end_request(group[0].request.id, State.FAILED, reason)
+        for sequence, home in list(self._home.items()):
+            if home.role == "prefill" and (reason := self._why_never(sequence, "decode")):
+                actions += self._end_request(sequence.request.id, State.FAILED, reason)
         return actions
 
     def on_instance_joined(self, instance: Instance, now_s: float) -> list[Action]:
@@ -219,9 +220,9 @@ class Cluster:
         if self.instances.get(instance.id) is instance:
             self._to_decide[instance.id] = None
 
-    def _why_never(self, sequence: Sequence) -> str | None:
-        """Why no instance could serve the sequence, or None."""
-        for phase in ("prefill", "decode") if self._splits else ("prefill",):
+    def _why_never(self, sequence: Sequence, *phases: str) -> str | None:
+        """Why no instance could serve the sequence in one of the phases (those to come unless named), or None."""
+        for phase in phases or (("prefill", "decode") if self._splits else ("prefill",)):
             reasons = [i.why_never(sequence) for i in self._with_role(phase)]
             if not reasons:
                 return f"request {sequence.request.id}: no {phase} instance is left"

@@ -79,7 +79,7 @@ class Instance:
     def why_never(self, sequence: Sequence) -> str | None:
         """Why the sequence could not run here even alone, or None if it could."""
         pool = self.memory.pool
-        most = sequence.num_prompt_tokens if self.role == "prefill" else sequence.num_tokens_at_most
+        most = sequence.num_known_tokens if self.role == "prefill" else sequence.num_tokens_at_most
         if (needed := pool.blocks_for(most)) <= pool.num_blocks:
             return None
         return (
