@@ -121,7 +121,7 @@ def test_a_copy_and_a_later_preemption_do_not_free_the_shared_block_twice():
 def with_cached_prefix(num_blocks: int = 8) -> tuple[Instance, Sequence, list[Sequence]]:
     """One sequence runs; two wait whose first two blocks are the same as its."""
     machine = instance(Scripted(), num_blocks, prefix_cache=True)
-    alike = [with_tokens(request(k, 9, 8), TOKENS[:8] + [100 + k], 4) for k in range(3)]
+    alike = [with_tokens(request(k, 9, 8), [*TOKENS[:8], 100 + k], 4) for k in range(3)]
     first, *others = queue(machine, *alike)
     run(machine, Plan([Chunk(first, 9)]))
     return machine, first, others

@@ -7,7 +7,7 @@ from typing import Literal
 
 from course.errors import UserError
 from course.serving.draft import Draft
-from course.serving.sequence import Sequence
+from course.serving.sequence import Sequence, State
 from course.serving.view import InstanceView
 
 Preempt = Literal["recompute", "swap"]
@@ -64,6 +64,11 @@ def run_decodes(view: InstanceView, draft: Draft, preempt: Preempt) -> list[Sequ
     return run_or_make_room(draft, sorted(view.running, key=by_arrival), one_if_decoding, preempt)
 
 
+def run_all(view: InstanceView, draft: Draft) -> None:
+    """All known tokens of every running sequence. Only those for which no memory was set aside ever need to yield."""
+    run_or_make_room(draft, sorted(view.running, key=by_arrival), draft.tokens_left, "recompute")
+
+
 def admit(
     view: InstanceView,
     draft: Draft,
@@ -108,18 +113,22 @@ def reservation(view: InstanceView, sequence: Sequence) -> int:
 def admit_with_reservation(view: InstanceView, draft: Draft, max_num_sequences: int) -> None:
     """Admit whole prompts, first come first served, while blocks for all they may become can be set aside.
 
-    What could not even have the whole memory set aside for its n answers is refused.
+    What could not even have the whole memory set aside for its n answers is refused; what has begun elsewhere
+    is run alone instead.
     """
+    if draft.plan.preempt:
+        return
     set_aside = sum(reservation(view, sequence) for sequence in view.running)
     num_running = draft.num_running
     for sequence in view.waiting:
         needed = reservation(view, sequence)
-        if needed > view.num_blocks:
+        if needed > view.num_blocks and sequence.state is State.WAITING:
             draft.refuse(sequence, f"its {sequence.num_slots} answers reserve {needed} of {view.num_blocks} blocks")
             continue
         full = num_running and num_running + sequence.num_slots > max_num_sequences
-        if full or set_aside + needed > view.num_blocks:
+        left = draft.tokens_left(sequence)
+        if full or (num_running and set_aside + needed > view.num_blocks) or not draft.can_add(sequence, left):
             break
-        draft.add(sequence, draft.tokens_left(sequence))
+        draft.add(sequence, left)
         set_aside += needed
         num_running += sequence.num_slots
