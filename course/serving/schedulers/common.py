@@ -31,6 +31,12 @@ def check_preempt(preempt: str) -> None:
         raise UserError(f"preempt must be 'recompute' or 'swap', got {preempt!r}")
 
 
+def check_watermark(watermark: float) -> None:
+    """Raise UserError unless ``watermark`` is a share of the blocks that leaves some to use."""
+    if not 0 <= watermark < 1:
+        raise UserError(f"watermark is the share of blocks to keep spare, from 0 to below 1, got {watermark}")
+
+
 def run_or_make_room(
     draft: Draft, order: list[Sequence], num_tokens: Callable[[Sequence], int], preempt: Preempt
 ) -> list[Sequence]:
