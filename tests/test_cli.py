@@ -185,7 +185,7 @@ def test_an_old_python_is_told_which_to_use(tmp_path: Path) -> None:
     (tmp_path / "python3.12").touch()
     assert "make lab PYTHON=python3.12" in too_old((3, 9, 2), "python3", "elsewhere", str(tmp_path))
     (tmp_path / "pyvenv.cfg").touch()
-    assert f"Remove that environment ({tmp_path})" in too_old((3, 9, 2), "python3", str(tmp_path), "")
+    assert f"rm -r {tmp_path}" in too_old((3, 9, 2), "python3", str(tmp_path), "")
 
 
 def test_what_an_old_python_reads_first_is_plain() -> None:
