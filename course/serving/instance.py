@@ -106,6 +106,9 @@ class Instance:
         """Raise PlanError, naming the sequence and the rule, unless the plan can be carried out."""
         if not isinstance(plan, Plan):
             raise PlanError(f"schedule() must return a Plan, it returned {plan!r}")
+        _check_entries("chunks", plan.chunks, "Chunk(sequence, num_tokens)")
+        _check_entries("preempt", plan.preempt, "Preemption(sequence, swap)")
+        _check_entries("refuse", plan.refuse, "Refusal(sequence, reason)")
         draft = Draft(self)
         for sequence, swap in plan.preempt:
             draft.preempt(sequence, swap)
@@ -287,3 +290,12 @@ class Instance:
             held, needed = len(sequence._block_table), self.memory.pool.blocks_for(sequence._num_computed)
             assert held >= needed, f"{sequence!r} holds {held} blocks but has computed {needed} blocks' worth"
             assert sequence._num_computed < sequence.num_known_tokens, f"{sequence!r} has nothing left to compute"
+
+
+def _check_entries(name: str, entries: object, kind: str) -> None:
+    """Raise PlanError unless ``entries`` is a list of pairs, as `Chunk`, `Preemption` and `Refusal` are."""
+    if not isinstance(entries, list | tuple):
+        raise PlanError(f"plan.{name} must be a list of {kind}, it is {entries!r}")
+    for entry in entries:
+        if not isinstance(entry, tuple) or len(entry) != 2:
+            raise PlanError(f"plan.{name} must be a list of {kind}, it holds {entry!r}")
