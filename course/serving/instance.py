@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import takewhile
 from typing import Literal, NamedTuple
 
 from course.serving.batch import Batch, BlockCopy, ScheduledChunk, TokenResult
@@ -88,10 +89,21 @@ class Instance:
         )
 
     def enqueue(self, sequence: Sequence) -> None:
-        """Let a sequence wait here; one that has lost its place before goes to the head of the queue."""
-        self.waiting[sequence] = None
+        """Let a sequence wait here: the preempted first, then in order of arrival, so that nobody is starved.
+
+        Its place is looked for from the end that is near.
+        """
+        place = _place(sequence)
         if sequence.state is State.PREEMPTED:
-            self._order_preempted()
+            before = list(takewhile(lambda other: _place(other) < place, self.waiting))
+            self.waiting[sequence] = None
+            for each in (sequence, *reversed(before)):
+                self.waiting.move_to_end(each, last=False)
+        else:
+            behind = list(takewhile(lambda other: _place(other) > place, reversed(self.waiting)))
+            self.waiting[sequence] = None
+            for each in reversed(behind):
+                self.waiting.move_to_end(each)
 
     # a step
 
@@ -146,9 +158,7 @@ class Instance:
             del self.running[sequence]
             sequence._move_to(State.PREEMPTED)
             sequence._num_preemptions += 1
-            self.waiting[sequence] = None
-        if plan.preempt:
-            self._order_preempted()
+            self.enqueue(sequence)
         return copies
 
     def _admit(self, plan: Plan, batch: Batch) -> None:
@@ -171,12 +181,6 @@ class Instance:
             if start + num_tokens == sequence.num_known_tokens:
                 samples = (sequence, *sequence._siblings)
             batch.chunks.append(ScheduledChunk(sequence, start, num_tokens, sequence._block_table, samples))
-
-    def _order_preempted(self) -> None:
-        """Preempted sequences wait at the head of the queue, the earliest arrived first: nobody is starved."""
-        preempted = [s for s in self.waiting if s.state is State.PREEMPTED]
-        for sequence in sorted(preempted, key=lambda s: (s.rank, s.sample), reverse=True):
-            self.waiting.move_to_end(sequence, last=False)
 
     def complete(self, results: list[TokenResult]) -> tuple[list[Sequence], list[Sequence]]:
         """The running batch is done. Returns the sequences that ended and those that were forked off.
@@ -290,6 +294,11 @@ class Instance:
             held, needed = len(sequence._block_table), self.memory.pool.blocks_for(sequence._num_computed)
             assert held >= needed, f"{sequence!r} holds {held} blocks but has computed {needed} blocks' worth"
             assert sequence._num_computed < sequence.num_known_tokens, f"{sequence!r} has nothing left to compute"
+
+
+def _place(sequence: Sequence) -> tuple[bool, int, int]:
+    """Sort key of the waiting queue."""
+    return sequence._state is not State.PREEMPTED, sequence._rank, sequence._sample
 
 
 def _check_entries(name: str, entries: object, kind: str) -> None:
