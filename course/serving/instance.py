@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import takewhile
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+from course.errors import UserError
 from course.serving.batch import Batch, BlockCopy, ScheduledChunk, TokenResult
 from course.serving.draft import Draft
 from course.serving.memory import Memory
@@ -47,6 +48,8 @@ class Instance:
         prefix_cache: bool = False,
         num_host_blocks: int = 0,
     ) -> None:
+        if role not in get_args(Role):
+            raise UserError(f"instance {id}: unknown role {role!r}; it is mixed, prefill or decode")
         self.id = id
         self.role: Role = role
         self.scheduler = scheduler
