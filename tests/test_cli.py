@@ -16,7 +16,7 @@ import pytest
 
 from course import commands
 from course.__main__ import too_old
-from course.commands import doctor, lab
+from course.commands import doctor, environment, lab
 from course.commands import test as test_command
 from course.errors import UserError
 
@@ -168,6 +168,24 @@ def test_unknown_arguments_pass_on_only_where_a_command_says_so(command) -> None
     command(lambda args: seen.append(args.rest), PASSES_ON=True)
     assert commands.main(["doctor", "-k", "pool", "--lf", "tests/test_cli.py"]) == 0
     assert seen == [["-k", "pool", "--lf", "tests/test_cli.py"]]
+
+
+def test_what_needs_torch_goes_on_inside_the_environment(
+    command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command(lambda args: 0)
+    became: list[list[str]] = []
+    monkeypatch.setattr(commands, "find_spec", lambda name: None)
+    monkeypatch.setattr(environment, "become", lambda command, env: became.append(command))
+    monkeypatch.setattr(environment.Environment, "folder", tmp_path)
+    assert commands.main(["doctor", "--seed", "1"]) == 2  # there is no .venv: it runs here, and knows no --seed
+    assert became == []
+    python = tmp_path / "bin" / "python"
+    monkeypatch.setattr(environment.Environment, "python", python)
+    python.parent.mkdir()
+    python.touch()
+    commands.main(["doctor", "--seed", "1"])
+    assert became == [[str(python), "-m", "course", "doctor", "--seed", "1"]]
 
 
 def one_line(text: str) -> bool:
