@@ -8,47 +8,10 @@ from hypothesis import strategies as st
 
 from course.metrics.record import Outcome
 from course.serving.cluster import Cluster
-from course.serving.schedulers import SCHEDULERS, make_scheduler
+from course.serving.schedulers import SCHEDULERS
 from course.workload.request import Request, Workload
-from tests.serving.helpers import assert_empty, checking_driver, instance, with_tokens
-
-BLOCK = 4
-
-
-@st.composite
-def requests(draw, max_total: int = 60, max_requests: int = 12) -> list[Request]:
-    shared = draw(st.lists(st.integers(0, 3), min_size=0, max_size=20))
-    drawn = []
-    for index in range(draw(st.integers(1, max_requests))):
-        tokens = shared[: draw(st.integers(0, len(shared)))]
-        tokens = tokens + draw(st.lists(st.integers(0, 3), min_size=1, max_size=24))
-        limit = draw(st.integers(1, max_total - len(tokens)))
-        plain = Request(
-            index,
-            draw(st.sampled_from([0.0, 0.001, 0.01, 0.05])),
-            len(tokens),
-            limit,
-            n=draw(st.sampled_from([1, 1, 2, 3])),
-        )
-        drawn.append(with_tokens(plain, tokens, BLOCK))
-    return sorted(drawn, key=lambda r: r.arrival_s)
-
-
-@st.composite
-def workloads(draw, **limits: int) -> Workload:
-    drawn = draw(requests(**limits))
-    return Workload(drawn, {r.id: draw(st.integers(1, r.max_new_tokens)) for r in drawn})
-
-
-def policy(draw, name: str):
-    parameters = {}
-    if name in ("prefill-first", "decode-first", "chunked-prefill"):
-        parameters = {
-            "token_budget": draw(st.sampled_from([1, 3, 8, 64])),
-            "preempt": draw(st.sampled_from(["recompute", "swap"])),
-            "watermark": draw(st.sampled_from([0.0, 0.1])),
-        }
-    return make_scheduler(name, max_num_sequences=draw(st.sampled_from([1, 2, 5, 64])), **parameters)
+from tests.serving.helpers import assert_empty, checking_driver, instance
+from tests.serving.strategies import BLOCK, policies, workloads
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -60,7 +23,7 @@ def test_every_request_ends_and_no_block_leaks(name: str, data: st.DataObject):
     cluster = Cluster(
         [
             instance(
-                policy(data.draw, name),
+                data.draw(policies(name)),
                 num_blocks,
                 BLOCK,
                 prefix_cache=data.draw(st.booleans()),
@@ -93,10 +56,14 @@ def test_a_split_cluster_serves_all_and_survives_losses(data: st.DataObject):
     served = data.draw(workloads(max_requests=8))
     cluster = Cluster(
         [
-            instance(policy(data.draw, "prefill-first"), data.draw(st.integers(15, 30)), BLOCK, id=0, role="prefill"),
-            instance(policy(data.draw, "chunked-prefill"), data.draw(st.integers(15, 30)), BLOCK, id=1, role="prefill"),
-            instance(policy(data.draw, "chunked-prefill"), data.draw(st.integers(15, 30)), BLOCK, id=2, role="decode"),
-            instance(policy(data.draw, "decode-first"), data.draw(st.integers(15, 30)), BLOCK, id=3, role="decode"),
+            instance(data.draw(policies("prefill-first")), data.draw(st.integers(15, 30)), BLOCK, id=0, role="prefill"),
+            instance(
+                data.draw(policies("chunked-prefill")), data.draw(st.integers(15, 30)), BLOCK, id=1, role="prefill"
+            ),
+            instance(
+                data.draw(policies("chunked-prefill")), data.draw(st.integers(15, 30)), BLOCK, id=2, role="decode"
+            ),
+            instance(data.draw(policies("decode-first")), data.draw(st.integers(15, 30)), BLOCK, id=3, role="decode"),
         ]
     )
     driver = checking_driver(cluster, transfer_s_per_block=data.draw(st.sampled_from([0.0, 1e-4, 5e-3])))
