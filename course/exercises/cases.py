@@ -22,14 +22,14 @@ _numbers = itertools.count(1)
 NOTHING: Any = object()
 
 
-class Wrong(Exception):
+class WrongError(Exception):
     """Raised by ``expect``: the answers so far break a rule."""
 
 
 def expect(holds: object, sentence: str) -> None:
     """Demand something of the answers so far; the sentence tells the learner which rule was broken."""
     if not holds:
-        raise Wrong(sentence)
+        raise WrongError(sentence)
 
 
 @dataclass

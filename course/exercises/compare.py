@@ -44,7 +44,9 @@ def difference(expected: Any, got: Any, tolerance: Tolerance | None = None, wher
         return None
     if not isinstance(expected, float) and expected == got:
         return None
-    return f"{_at(where)}is {show(got)} instead of {show(expected)}" if where else f"gives {show(got)}, not {show(expected)}"
+    if where:
+        return f"{where} is {show(got)} instead of {show(expected)}"
+    return f"gives {show(got)}, not {show(expected)}"
 
 
 def _same_kind(expected: Any, got: Any) -> bool:

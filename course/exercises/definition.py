@@ -1,12 +1,12 @@
 """One definition of an exercise: from it come the stub, the reference, the judgement and the nudges.
 
-    @define("kv_cache.kv_bytes", points=2)
-    def kv_bytes(...): ...                      # the reference; the learner sees signature and docstring
+@define("kv_cache.kv_bytes", points=2)
+def kv_bytes(...): ...                      # the reference; the learner sees signature and docstring
 
-    @kv_bytes.check(hint="…")                   # random inputs, small ones first; expected results by a slow obvious way
-    def counts_every_value(rng): ...
+@kv_bytes.check(hint="…")                   # random inputs, small first; expected results by a slow way
+def counts_every_value(rng): ...
 
-    kv_bytes.mistake("forgets V", replace=[("2 * ", "")], caught_by=counts_every_value, nudge="…")
+kv_bytes.mistake("forgets V", replace=[("2 * ", "")], caught_by=counts_every_value, nudge="…")
 """
 
 from __future__ import annotations
@@ -116,8 +116,7 @@ class Exercise:
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of its parameters; of a class, those of its constructor."""
-        names = tuple(self.signature.parameters) if self.signature else ()
-        return names
+        return tuple(self.signature.parameters) if self.signature else ()
 
     def check(
         self, *, hint: str = "", hidden: bool = False, picture: Picture | None = None
@@ -148,7 +147,7 @@ class Exercise:
             self.mistakes.append(Mistake(name, code, target, nudge, caught_by.name))
 
         def decorate(wrong: Any) -> Any:
-            add(source.bare(inspect.getsource(wrong)), wrong.__name__)
+            add(text_of(wrong), wrong.__name__)
             return wrong
 
         if replace:
@@ -166,7 +165,7 @@ class Exercise:
     def solution(self, reference: Any) -> Any:
         """Give a lab's exercise its reference (a decorator, used in the lab's ``solutions.py``)."""
         self.reference = reference
-        self.reference_text = source.bare(inspect.getsource(reference))
+        self.reference_text = text_of(reference)
         return self
 
     @property
@@ -201,14 +200,14 @@ def define(
     def make(reference: Any) -> Exercise:
         if exercise_id.count(".") != 1 or exercise_id.split(".")[1] != reference.__name__:
             raise ValueError(f"{exercise_id}: an id is the lesson, a point, and the name {reference.__name__}")
-        text = source.bare(inspect.getsource(reference))
+        text = text_of(reference)
         exercise = Exercise(
             id=exercise_id,
             points=points,
             stub=text if lab else source.stub_of(text),
             is_class=isinstance(reference, type),
-            grants=tuple(grant if isinstance(grant, str) else source.bare(inspect.getsource(grant)) for grant in grants),
-            through=source.bare(inspect.getsource(through)) if through else "",
+            grants=tuple(grant if isinstance(grant, str) else text_of(grant) for grant in grants),
+            through=text_of(through) if through else "",
             through_name=through.__name__ if through else "",
             seconds=seconds,
             memory_mb=memory_mb,
@@ -221,6 +220,11 @@ def define(
         return exercise
 
     return make
+
+
+def text_of(thing: Any) -> str:
+    """The text of a function or class, without decorators."""
+    return source.bare(inspect.getsource(thing))
 
 
 def signature_of(thing: Any) -> inspect.Signature | None:

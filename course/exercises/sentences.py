@@ -50,7 +50,7 @@ class Speaker:
             ast.parse(self.text)
         except SyntaxError as error:
             if self.line(error.lineno).startswith(("%", "!")):
-                return f"Line {error.lineno} (`{self.line(error.lineno)}`) is notebook magic: move it to a cell of its own."
+                return f"`{self.line(error.lineno)}` (line {error.lineno}) is notebook magic; give it its own cell."
             return f"Python cannot read the cell: {error.msg}, {self.quote(error.lineno)}."
         except (ValueError, RecursionError, MemoryError):
             return "Python cannot read the cell: it is nested too deeply or holds characters that are no text."
@@ -61,7 +61,7 @@ class Speaker:
         kind, text, line = str(error.get("type")), str(error.get("text")), error.get("line")
         doing = f"`{call}`" if call and "\n" not in call else "The call" if call else "The cell"
         place = f", {self.quote(line)}" if line else ""
-        kinds = error.get("kinds") or []
+        kinds = error.get("kinds", [])
         if kind == "NameError":
             return self._unknown_name(str(error.get("name")), place)
         if kind in ("NotDefined", "OtherKind"):
@@ -92,7 +92,7 @@ class Speaker:
     def late(self, call: str) -> str:
         """Nothing came, and the process had to be killed."""
         doing = f"`{call}`" if call and "\n" not in call else "The cell"
-        return f"{doing} did not finish in time ({self.seconds:g} s of computing) and was stopped. Does it wait or loop?"
+        return f"{doing} did not finish in {self.seconds:g} s and had to be stopped. Does it wait, or loop?"
 
     def gone(self, call: str) -> str:
         """The process died."""
@@ -129,6 +129,6 @@ class Speaker:
 
     def _no_module(self, text: str, error: dict[str, Any], place: str) -> str:
         name = str(error.get("name") or "").split(".")[0]
-        if name and importlib.util.find_spec(name) is not None:
+        if name.isidentifier() and importlib.util.find_spec(name) is not None:
             return f"`{name}` is not among the modules that this exercise may use{place}."
         return f"An import fails: {text}{place}."

@@ -58,9 +58,8 @@ def as_numpy(value: Any) -> np.ndarray:
 
 def call_text(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], names: tuple[str, ...] = ()) -> str:
     """A call, with the names of its parameters where there are several."""
-    parts = [
-        f"{names[i]}={show(arg, 60)}" if len(args) > 1 and i < len(names) else show(arg, 60) for i, arg in enumerate(args)
-    ]
+    named = names if len(args) > 1 else ()
+    parts = [f"{named[i]}={show(arg, 60)}" if i < len(named) else show(arg, 60) for i, arg in enumerate(args)]
     parts += [f"{key}={show(value, 60)}" for key, value in kwargs.items()]
     one_line = f"{name}({', '.join(parts)})"
     if len(one_line) <= 110 and "\n" not in one_line:

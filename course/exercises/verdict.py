@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 Status = Literal["passed", "failed", "not attempted"]
@@ -55,13 +55,5 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON: all that is said, without the picture."""
-        plain = {"id": self.id, "passed": self.passed}
-        plain |= {name: value for name, value in asdict(self_without_picture(self)).items() if name != "picture"}
-        return plain
-
-
-def self_without_picture(verdict: Verdict) -> Verdict:
-    """A copy that can be turned into plain data."""
-    from dataclasses import replace
-
-    return replace(verdict, picture=None)
+        plain = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "picture"}
+        return {"id": self.id, "passed": self.passed} | plain

@@ -23,13 +23,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 STARTING_S = 120.0
+MOST_WORDS = 2000
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The worker's process ended without an answer."""
 
 
-class TooLate(Exception):
+class TooLateError(Exception):
     """The worker did not answer in the time allowed."""
 
 
@@ -104,7 +105,7 @@ class Warm:
         with self.lock:
             try:
                 worker = self._bear(grants)
-            except (OSError, EOFError, wire.Late):  # the child died since it was last used: once more, afresh
+            except (OSError, EOFError, wire.LateError):  # the child died since it was last used: once more, afresh
                 self.stop()
                 worker = self._bear(grants)
             try:
@@ -130,7 +131,7 @@ class Warm:
         try:
             self.control.sendall(b"E")
             wire.receive(self.control, 5.0)
-        except (OSError, EOFError, wire.Late):
+        except (OSError, EOFError, wire.LateError):
             self.stop()
 
 
@@ -146,18 +147,33 @@ class Worker:
         self.deadline = time.monotonic() + seconds
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One request, one answer. ``Gone`` or ``TooLate`` where none comes."""
+        """One request, one answer. ``GoneError`` or ``TooLateError`` where none comes."""
         try:
             self.sock.settimeout(max(self.deadline - time.monotonic(), 0.01))
             wire.send(self.sock, request)
             answer = wire.receive(self.sock, max(self.deadline - time.monotonic(), 0.01))
-        except (wire.Late, TimeoutError):
-            raise TooLate from None
-        except (EOFError, OSError, wire.Garbled):
-            raise Gone from None
-        if not isinstance(answer, dict) or not isinstance(answer.get("printed"), str):
-            raise Gone
+        except (wire.LateError, TimeoutError):
+            raise TooLateError from None
+        except (EOFError, OSError, wire.GarbledError):
+            raise GoneError from None
+        if not is_answer(answer):
+            raise GoneError
         return answer
+
+
+def is_answer(answer: Any) -> bool:
+    """Whether it has the form that a worker's answers have; the learner's code may have tampered with it."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("printed"), str):
+        return False
+    error = answer.get("error")
+    if error is None:
+        return "value" in answer and isinstance(answer.get("changed", {}), dict)
+    return (
+        isinstance(error, dict)
+        and len(str(error.get("text"))) <= MOST_WORDS
+        and isinstance(error.get("kinds", []), list)
+        and isinstance(error.get("line"), (int, type(None)))
+    )
 
 
 _shared: Warm | None = None

@@ -5,8 +5,8 @@ sentences, everywhere), and where Linux has them seccomp and Landlock (native co
 
 What this does not protect from: without the kernel's locks (macOS, old Linux) native code in a granted package can be
 talked into reading a file; and nothing here hides inputs from the code that must compute on them. It need not: inputs
-are random, the expected answer exists only in the parent, and what comes back is plain data. A class graded by strangers'
-hands still belongs into a container or a virtual machine of its own.
+are random, the expected answer exists only in the parent, and what comes back is plain data. Whoever grades truly
+hostile strangers does it in a container or a virtual machine of its own.
 """
 
 from __future__ import annotations
@@ -20,34 +20,21 @@ from typing import Any
 
 from linux import allow_reading, forbid_processes  # type: ignore[import-not-found]
 
-FORBIDDEN = {
-    "os.fork": "start a process",
-    "os.forkpty": "start a process",
-    "os.exec": "start a process",
-    "os.posix_spawn": "start a process",
-    "os.spawn": "start a process",
-    "os.system": "start a process",
-    "subprocess.Popen": "start a process",
-    "pty.spawn": "start a process",
-    "os.kill": "send a signal",
-    "os.killpg": "send a signal",
-    "socket.__new__": "open a connection",
-    "socket.connect": "open a connection",
-    "socket.bind": "open a connection",
-    "socket.getaddrinfo": "open a connection",
-    "ctypes.dlopen": "load native code",
-    "ctypes.dlsym": "load native code",
-    "ctypes.call_function": "load native code",
-    "ctypes.string_at": "load native code",
-    "ctypes.cdata": "load native code",
-    "gc.get_objects": "look into the interpreter",
-    "gc.get_referrers": "look into the interpreter",
-    "gc.get_referents": "look into the interpreter",
-    "sqlite3.connect": "open a file",
-    "resource.setrlimit": "change its limits",
-    "resource.prlimit": "change its limits",
+REFUSED = {
+    "start a process": (
+        *("os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn", "os.system"),
+        *("subprocess.Popen", "pty.spawn"),
+    ),
+    "send a signal": ("os.kill", "os.killpg"),
+    "open a connection": ("socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo"),
+    "load native code": ("ctypes.dlopen", "ctypes.dlsym", "ctypes.call_function", "ctypes.string_at", "ctypes.cdata"),
+    "look into the interpreter": ("gc.get_objects", "gc.get_referrers", "gc.get_referents"),
+    "change its limits": ("resource.setrlimit", "resource.prlimit"),
+    "change files": (
+        *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"),
+        *("os.chmod", "os.chown", "sqlite3.connect"),
+    ),
 }
-WRITING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown")
 SECRET = ("course.curriculum", "course.exercises", "course.commands")
 SYSTEM_FILES = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/etc/localtime"),
@@ -117,8 +104,9 @@ def files_of(folder: str) -> list[str]:
 
 def audit_hook(readable: tuple[str, ...]) -> Callable[[str, tuple[Any, ...]], None]:
     """A hook that refuses in words. It keeps what it needs, so that a patched builtin cannot blind it."""
-    forbidden, writing, secret = dict(FORBIDDEN), frozenset(WRITING), SECRET
-    folders = tuple(place + os.sep for place in readable) + ("/proc/self/", "<")
+    forbidden = {event: what for what, events in REFUSED.items() for event in events}
+    secret = SECRET
+    folders = (*(place + os.sep for place in readable), "/proc/self/", "<")
     writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
     realpath, fsdecode, text, integer = os.path.realpath, os.fsdecode, str, int
     bytes_, is_a, whole = bytes, isinstance, frozenset(readable)
@@ -127,8 +115,6 @@ def audit_hook(readable: tuple[str, ...]) -> Callable[[str, tuple[Any, ...]], No
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         what = forbidden.get(event)
-        if what is None and event in writing:
-            what = "change files"
         if event == "import" and is_a(arguments[0], text) and text.startswith(arguments[0], secret):
             raise no_module(f"No module named {arguments[0]!r}", name=arguments[0])
         if event == "open":

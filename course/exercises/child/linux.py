@@ -1,6 +1,7 @@
 """Two locks of the Linux kernel, put on without privileges: no new processes or sockets, and few readable folders.
 
-Both hold for native code too, where Python's audit hooks do not look. Where the kernel lacks them, ``False`` comes back.
+Both hold for native code too, where Python's audit hooks do not look. Where the kernel lacks them, ``False`` is
+returned.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ for a new worker comes along), E (end the worker). When the other side is gone, 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-import wire  # noqa: E402
-import worker  # noqa: E402
+import wire
+import worker
 
 sys.path.pop(0)
 
@@ -85,8 +86,6 @@ def preload(sources: list[str]) -> dict[str, Any]:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.path[:] = json.loads(sys.argv[2])
-    try:
+    with contextlib.suppress(OSError, EOFError):
         Nursery(socket.socket(fileno=int(sys.argv[1]))).serve()
-    except (OSError, EOFError):
-        pass
     os._exit(0)

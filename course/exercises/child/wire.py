@@ -19,11 +19,11 @@ DEEPEST = 40
 ARRAY_KINDS = "biufc"
 
 
-class Garbled(Exception):
+class GarbledError(Exception):
     """What came over the socket is not a frame."""
 
 
-class Late(Exception):
+class LateError(Exception):
     """No whole frame came in the time allowed."""
 
 
@@ -58,7 +58,7 @@ def unpack(head: bytes, body: bytes) -> Any:
             start += size
         return _decode(frame["tree"], blobs)
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError) as error:
-        raise Garbled(str(error)) from error
+        raise GarbledError(str(error)) from error
 
 
 def send(sock: socket.socket, value: Any) -> None:
@@ -67,11 +67,11 @@ def send(sock: socket.socket, value: Any) -> None:
 
 
 def receive(sock: socket.socket, seconds: float | None = None) -> Any:
-    """Read one frame; ``EOFError`` where the other side is gone, ``Late`` after so many seconds."""
+    """Read one frame; ``EOFError`` where the other side is gone, ``LateError`` after so many seconds."""
     deadline = None if seconds is None else time.monotonic() + seconds
     head_size, body_size = struct.unpack(">II", _exactly(sock, 8, deadline))
     if head_size + body_size > MOST_BYTES:
-        raise Garbled("a frame too large")
+        raise GarbledError("a frame too large")
     return unpack(_exactly(sock, head_size, deadline), _exactly(sock, body_size, deadline))
 
 
@@ -81,12 +81,12 @@ def _exactly(sock: socket.socket, size: int, deadline: float | None) -> bytes:
         if deadline is not None:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise Late
+                raise LateError
             sock.settimeout(left)
         try:
             part = sock.recv(min(size, 1 << 20))
         except TimeoutError:
-            raise Late from None
+            raise LateError from None
         except ConnectionError:
             raise EOFError from None
         if not part:
@@ -172,7 +172,7 @@ def _decode(tree: Any, blobs: list[bytes]) -> Any:
             return _tensor(inner[0], inner[1], blobs[inner[2]])
         case "o":
             return Foreign(str(inner)[:80])
-    raise Garbled(f"an unknown tag {tag!r}")
+    raise GarbledError(f"an unknown tag {tag!r}")
 
 
 def _array(dtype: str, shape: list[int], blob: bytes) -> Any:
@@ -180,7 +180,7 @@ def _array(dtype: str, shape: list[int], blob: bytes) -> Any:
 
     kind = numpy.dtype(dtype)
     if kind.kind not in ARRAY_KINDS:
-        raise Garbled(f"an array of {dtype}")
+        raise GarbledError(f"an array of {dtype}")
     return numpy.frombuffer(blob, kind).reshape(shape).copy()
 
 
@@ -189,7 +189,7 @@ def _tensor(dtype: str, shape: list[int], blob: bytes) -> Any:
 
     kind = getattr(torch, dtype, None)
     if not isinstance(kind, torch.dtype):
-        raise Garbled(f"a tensor of {dtype}")
+        raise GarbledError(f"a tensor of {dtype}")
     if not blob:
         return torch.empty(shape, dtype=kind)
     return torch.frombuffer(bytearray(blob), dtype=torch.uint8).view(kind).reshape(shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import __future__
 import ast
 import io
 import os
@@ -16,6 +15,7 @@ from typing import Any
 
 import cage  # type: ignore[import-not-found]
 import wire  # type: ignore[import-not-found]
+from parts import future_flags, parts_of  # type: ignore[import-not-found]
 
 CELL = "<cell>"
 MOST_PRINTED = 4000
@@ -129,7 +129,7 @@ class Bench:
         self.seconds, self.patience = request["seconds"], request["patience"]
         cage.close(request["memory_mb"], int(request["seconds"]) + 5)
         sys.modules["__main__"] = module
-        for name in ("cage", "linux", "wire", "worker", "nursery"):
+        for name in ("cage", "linux", "parts", "wire", "worker", "nursery"):
             sys.modules.pop(name, None)
         self.timed(lambda: run_cell(strict, lenient, names))
         name = request["name"]
@@ -152,7 +152,7 @@ class Bench:
         return {"value": value, "changed": changed}
 
     def timed(self, work: Callable[[], Any]) -> Any:
-        """Run under two clocks, of processor time and of real time; all of one verdict's work shares what they allow."""
+        """Run under two clocks, of processor time and of real time; a verdict's work shares what they allow."""
         signal.setitimer(signal.ITIMER_PROF, max(self.seconds, 0.01))
         signal.setitimer(signal.ITIMER_REAL, max(self.patience, 0.01))
         value = work()
@@ -160,39 +160,9 @@ class Bench:
         return value
 
 
-def parts_of(text: str, name: str) -> tuple[list[ast.stmt], list[ast.stmt]]:
-    """A cell as statements: up to the definition all of them, below it only definitions, imports and assignments.
-
-    What follows the definition in a notebook cell tries it out, on values of other cells; that is no part of the answer.
-    """
-    strict: list[ast.stmt] = []
-    lenient: list[ast.stmt] = []
-    found = False
-    for node in ast.parse(text, CELL).body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            node.decorator_list = [mark for mark in node.decorator_list if not is_exercise_mark(mark)]
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("course.exercises"):
-            continue
-        definition = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
-        if not found or isinstance(node, definition):
-            strict.append(node)
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            lenient.append(node)
-        found = found or getattr(node, "name", None) == name
-    return strict, lenient
-
-
-def is_exercise_mark(mark: ast.expr) -> bool:
-    """Whether a decorator is ``@exercise(...)``."""
-    called = mark.func if isinstance(mark, ast.Call) else mark
-    return getattr(called, "id", getattr(called, "attr", None)) == "exercise"
-
-
 def run_cell(strict: list[ast.stmt], lenient: list[ast.stmt], names: dict[str, Any]) -> None:
     """Run the statements; the lenient ones may fail."""
-    flags = 0
-    if any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in strict):
-        flags = __future__.annotations.compiler_flag
+    flags = future_flags(strict)
     exec(compile(ast.Module(strict, []), CELL, "exec", flags, dont_inherit=True), names)
     for node in lenient:
         try:
