@@ -279,7 +279,7 @@ class Instance:
         """Commit a move: the target's copy counts from now on, the blocks here are given back."""
         del self.held[sequence]
         self.memory.pool.release(sequence._block_table)
-        sequence._block_table = target.reserved.pop(transfer_id)
+        sequence._block_table = list(target.reserved.pop(transfer_id))  # the transfer keeps a list of its own
         sequence._num_published = 0
         target.running[sequence] = None
         target.memory.publish(sequence)
