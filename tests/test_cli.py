@@ -295,7 +295,7 @@ def test_a_selection_of_tests_runs_as_given() -> None:
 
 def test_the_exit_status_of_pytest_passes_through(tmp_path: Path) -> None:
     (tmp_path / "test_red.py").write_text("def test_red(): assert False")
-    answer = course("test", "--here", str(tmp_path), "-p", "no:cacheprovider")
+    answer = course("test", "--here", str(tmp_path), "-p", "no:cacheprovider", "-p", "no:nbval")
     assert answer.returncode == 1
     assert "1 failed" in answer.stdout
 
