@@ -13,7 +13,7 @@ from course.errors import UserError
 from course.serving.actions import Action, RunBatch, SequenceEnded, SequenceForked, Transfer, WakeAt
 from course.serving.batch import TokenResult
 from course.serving.instance import Instance
-from course.serving.routers import LeastRequests, RoundRobin, Router
+from course.serving.routers import LeastRequests, RoundRobin, Router, choose
 from course.serving.sequence import Sequence, State
 from course.serving.transfer import Handovers
 from course.workload.request import Request
@@ -60,12 +60,12 @@ class Cluster:
         if request.id in self._sequences:
             raise UserError(f"request id {request.id} is in use; ids must differ")
         sequence = Sequence(request, self._num_arrivals)
+        reason = self._why_never(sequence)
+        if not reason:
+            self._route(sequence, now_s)
         self._num_arrivals += 1
         self._sequences[request.id] = [sequence, *sequence._siblings]
-        if reason := self._why_never(sequence):
-            return self._end_request(request.id, State.REFUSED, reason)
-        self._route(sequence, now_s)
-        return []
+        return self._end_request(request.id, State.REFUSED, reason) if reason else []
 
     def on_cancel(self, request_id: int, now_s: float) -> list[Action]:
         """The client is gone: its unfinished answers end. A request that is unknown or has ended is no error."""
@@ -212,6 +212,8 @@ class Cluster:
     def _add(self, instance: Instance) -> None:
         if instance.id in self.instances:
             raise UserError(f"two instances have the id {instance.id}; ids must differ")
+        if instance.sequences or not instance.is_idle:
+            raise UserError(f"instance {instance.id} is not empty; one that was lost comes back as a new Instance")
         self.instances = dict(sorted({**self.instances, instance.id: instance}.items()))
         self._wake(instance)
 
@@ -232,7 +234,7 @@ class Cluster:
 
     def _route(self, sequence: Sequence, now_s: float) -> None:
         candidates = [i for i in self._with_role("prefill") if not i.why_never(sequence)]
-        instance = self.router.choose(candidates, sequence, now_s)
+        instance = choose(self.router, candidates, sequence, now_s)
         instance.enqueue(sequence)
         self._home[sequence] = instance
         self._wake(instance)
