@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from course.figures.palette import GRID, SHADES
-from course.figures.style import new_figure
+from course.figures.style import new_figure, say_count
 
 Matrix = Sequence[Sequence[float]]
 
@@ -51,7 +51,7 @@ def attention_summary(tokens: Sequence[str], weights: Matrix) -> str:
         return "No tokens."
     last = list(weights[-1])
     top = max(range(len(last)), key=lambda j: last[j])
-    return f"{len(tokens)} tokens; the last, {tokens[-1]!r}, looks most at {tokens[top]!r} ({last[top]:.0%})."
+    return f"{say_count(len(tokens), 'token')}; the last, {tokens[-1]!r}, looks most at {tokens[top]!r} ({last[top]:.0%})."
 
 
 def _axis(tokens: Sequence[str], text: str) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -19,7 +20,7 @@ def cached_vs_uncached(
         _line("without cache: the whole text again", uncached_s, PREFILL, "square"),
         _line("with cache: one new token", cached_s, DECODE, "circle"),
     ]
-    axes = {"xaxis": {"title": {"text": "output token (1 ends the prefill)"}}}
+    axes: dict[str, Any] = {"xaxis": {"title": {"text": "output token (1 ends the prefill)"}}}
     axes["yaxis"] = {"title": {"text": "time (ms)"}, "rangemode": "tozero"}
     return new_figure(traces, title, **axes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -42,7 +42,7 @@ def token_gaps(
         if found:
             worst = max(found, key=lambda s: s.end_s - s.start_s)
             labels.append(_label(worst))
-    axes = {"xaxis": {"title": {"text": "time (ms)"}}, "yaxis": {"title": {"text": "tokens received"}}}
+    axes: dict[str, Any] = {"xaxis": {"title": {"text": "time (ms)"}}, "yaxis": {"title": {"text": "tokens received"}}}
     return new_figure(traces, title, annotations=labels, **axes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -42,7 +43,7 @@ def kv_memory(use: MemoryUse, context: int, batch: int, title: str = "What fills
     traces = [*_memory_bars(use, context, batch), *_fit_traces(use, context, batch)]
     shape, label = dashed(round(use.total_bytes / GIB, 2), f" memory:<br> {use.total_bytes / GIB:.0f} GiB", axis="y")
     needed = (use.weight_bytes + use.kv_bytes(context, batch)) / GIB
-    axes = {
+    axes: dict[str, Any] = {
         "xaxis": {"domain": [0.0, 0.24], "anchor": "y", "showticklabels": False, "ticks": "", "range": [-0.6, 0.6]},
         "yaxis": {"title": {"text": "GiB"}, "range": [0, round(1.15 * max(use.total_bytes / GIB, needed), 2)]},
         "xaxis2": {"domain": [0.42, 1.0], "anchor": "y2", "title": {"text": "context (tokens)"}, "type": "log"},

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from course.figures.palette import DECODE, PREFILL, SERIES
 from course.figures.style import dashed, ms, new_figure, say_ms
-from course.metrics.latency import tpot_s, ttft_s
+from course.metrics import latency as definitions
 from course.metrics.record import RequestRecord
 from course.metrics.statistics import percentile
 from course.workload.slo import SLO
@@ -27,7 +27,9 @@ class Latencies:
     tpot_s: tuple[float, ...]
 
     @classmethod
-    def of(cls, records: Sequence[RequestRecord], ttft: Latency = ttft_s, tpot: Latency = tpot_s) -> Latencies:
+    def of(
+        cls, records: Sequence[RequestRecord], ttft: Latency = definitions.ttft_s, tpot: Latency = definitions.tpot_s
+    ) -> Latencies:
         """Apply a definition of TTFT and one of TPOT (the course's, or a learner's); None stays out."""
         finished = [record for record in records if record.finished]
         values = [[latency(record) for record in finished] for latency in (ttft, tpot)]

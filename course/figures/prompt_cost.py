@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -34,8 +36,8 @@ class PromptCost:
 
     @property
     def crossover_tokens(self) -> float:
-        """Prompt length at which attention costs as much as the weights."""
-        return self.linear_s / self.quadratic_s
+        """Prompt length at which attention costs as much as the weights; infinite without a quadratic part."""
+        return self.linear_s / self.quadratic_s if self.quadratic_s else math.inf
 
 
 def prompt_cost(cost: PromptCost, num_tokens: int, title: str = "What a prompt costs") -> go.Figure:
@@ -56,7 +58,9 @@ def prompt_cost(cost: PromptCost, num_tokens: int, title: str = "What a prompt c
         for name, colour, column in zip(names, fills, columns, strict=True)
     ]
     shape, label = dashed(num_tokens, f"{num_tokens:,} tokens: {say_ms(cost.ttft_s(num_tokens))}")
-    axes = {"xaxis": {"title": {"text": "prompt (tokens)"}, "tickformat": ",d", "range": [0, 2 * num_tokens]}}
+    axes: dict[str, Any] = {
+        "xaxis": {"title": {"text": "prompt (tokens)"}, "tickformat": ",d", "range": [0, 2 * num_tokens]}
+    }
     axes["yaxis"] = {"title": {"text": "TTFT on an idle machine (ms)"}, "rangemode": "tozero"}
     return new_figure(traces, title, shapes=[shape], annotations=[label], **axes)
 
@@ -66,5 +70,6 @@ def prompt_cost_summary(cost: PromptCost, num_tokens: int) -> str:
     total_s = cost.ttft_s(num_tokens)
     constant, linear, quadratic = (part / total_s for part in cost.parts_s(num_tokens))
     shares = f"{constant:.0%} constant, {linear:.0%} linear, {quadratic:.0%} quadratic"
-    equal = f"Both growing parts are equal at {cost.crossover_tokens:,.0f} tokens."
-    return f"A prompt of {num_tokens:,} tokens takes {say_ms(total_s)}: {shares}. {equal}"
+    crossover = cost.crossover_tokens
+    equal = f"Both growing parts are equal at {crossover:,.0f} tokens." if crossover < math.inf else ""
+    return f"A prompt of {num_tokens:,} tokens takes {say_ms(total_s)}: {shares}. {equal}".rstrip()

@@ -76,7 +76,7 @@ class Explorer:
             return
         figure, summary = self.draw()
         # Only the data of the figure: other forms that plotly may add hold a copy of its whole program.
-        display({"application/vnd.plotly.v1+json": bundle(figure)}, raw=True)
+        display({"application/vnd.plotly.v1+json": bundle(figure), "text/plain": summary}, raw=True)
         print(summary)
         print(INVITATION)
 

@@ -55,7 +55,7 @@ def _status(text: str, role: str = "status") -> str:
 
 def make_input(control: Control) -> ipywidgets.ValueWidget:
     """The widget of a control: focus it with Tab, move it with the arrow keys, the space bar or by typing."""
-    shared = {"description": control.label, "tooltip": control.help or control.label}
+    shared: dict[str, Any] = {"description": control.label, "tooltip": control.help or control.label}
     shared |= {"style": _STYLE, "layout": _LAYOUT}
     match control:
         case Slider(low=low, high=high, step=step, value=value):

@@ -54,8 +54,8 @@ def workload(rate: float, prompt_tokens: int) -> Workload:
 def cluster(policy: str) -> WatchedCluster:
     """Two workers with memory enough, so that only time is short."""
     if policy == SPLIT:
-        roles = {"prefill": PrefillFirst(), "decode": PrefillFirst()}
-        instances = [Instance(s, 8192, id=i, role=role) for i, (role, s) in enumerate(roles.items())]
+        instances = [Instance(PrefillFirst(), 8192, id=0, role="prefill")]
+        instances += [Instance(PrefillFirst(), 8192, id=1, role="decode")]
     else:
         make = partial(ChunkedPrefill, CHUNK_TOKENS) if policy == CHUNKED else PrefillFirst
         instances = [Instance(make(), 8192, id=i) for i in range(2)]
