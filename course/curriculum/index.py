@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from course.curriculum.contents import NOTEBOOKS, ROOT, Contents, Lesson, contents
 
 INDEX = NOTEBOOKS / "index.ipynb"
+TINY_MODEL = ROOT / "course" / "model" / "tiny" / "config.json"  # the page can do without it
 
 OPENING = """\
 # {title}
@@ -32,6 +33,24 @@ CHECK = """\
 from course.curriculum.welcome import check_installation
 
 check_installation()"""
+
+MODEL_INTRO = """\
+## Your first request
+
+The model that you will serve is tiny: five million parameters, trained for this course, part of it. It is no great
+author, but it answers at once. Here are the two numbers, for the first time:"""
+
+MODEL = """\
+from course.engine.local import LocalEngine
+from course.metrics.latency import tpot_s, ttft_s
+
+engine = LocalEngine("tiny")
+prompt = "A list is"
+[answer] = engine.generate(prompt, max_new_tokens=24)
+[record] = engine.recorder.records
+
+print(prompt + answer.text)
+print(f"TTFT {1000 * ttft_s(record):.0f} ms, TPOT {1000 * tpot_s(record):.1f} ms on this machine")"""
 
 
 def lesson_row(lesson: Lesson) -> str:
@@ -56,12 +75,16 @@ def lesson_table(course: Contents) -> str:
 def index_notebook() -> nbformat.NotebookNode:
     """The page, not yet executed. Cell ids are given by hand, so that rebuilding changes nothing."""
     course = contents()
+    cells = [new_markdown_cell(OPENING.format(title=course.title), id="opening"), new_code_cell(CHECK, id="check")]
+    if TINY_MODEL.exists():
+        measured = {"tags": ["nbval-ignore-output"]}  # another machine, other times
+        cells += [
+            new_markdown_cell(MODEL_INTRO, id="first-request"),
+            new_code_cell(MODEL, id="answer", metadata=measured),
+        ]
+    cells.append(new_markdown_cell(lesson_table(course), id="lessons"))
     return new_notebook(
-        cells=[
-            new_markdown_cell(OPENING.format(title=course.title), id="opening"),
-            new_code_cell(CHECK, id="check"),
-            new_markdown_cell(lesson_table(course), id="lessons"),
-        ],
+        cells=cells,
         metadata={
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
