@@ -57,7 +57,8 @@ def sketch_lookup(model: LlamaForCausalLM) -> None:
     # Layer 1: compare the current token (read) with the predecessor noted at each position (write).
     match = model.model.layers[1].self_attn
     slow = torch.ones(2 * half)
-    slow[:FAST_PAIRS] = slow[half : half + FAST_PAIRS] = 0
+    num_fast = min(FAST_PAIRS, half // 2)
+    slow[:num_fast] = slow[half : half + num_fast] = 0
     noted = (2 * half / 2) ** 0.5  # length of either side after the norm: half the square belongs to each part
     length2 = noted * (hidden / 2) ** 0.5 * float(slow.mean())
     scale = (MATCH_LOGIT * (2 * half) ** 0.5 / length2) ** 0.5
