@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import admit_with_reservation, check_positive
+from course.serving.schedulers.common import admit_with_reservation, check_positive, settled
 from course.serving.view import InstanceView
 
 
@@ -21,7 +21,6 @@ class Orca:
     def schedule(self, view: InstanceView) -> Plan:
         """Everything that runs, and every prompt for which memory can be reserved."""
         draft = view.draft()
-        for sequence in view.running:
-            draft.add(sequence, draft.tokens_left(sequence))
+        draft.decode_all()
         admit_with_reservation(view, draft, self.max_num_sequences)
-        return draft.plan
+        return settled(draft)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import Preempt, admit, check_positive, check_preempt, run_decodes
+from course.serving.schedulers.common import Preempt, admit, check_positive, check_preempt, run_decodes, settled
 from course.serving.view import InstanceView
 
 
@@ -39,4 +39,4 @@ class PrefillFirst:
         )
         if not draft.plan.chunks:
             run_decodes(view, draft, self.preempt)
-        return draft.plan
+        return settled(draft)
