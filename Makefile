@@ -2,7 +2,7 @@
 # Options go into ARGS: make lab ARGS="--port 9000"   make test ARGS="-k scheduler"
 
 PYTHON ?= python3
-COURSE = $(or $(wildcard .venv/bin/python),$(PYTHON)) -m course
+COURSE = $(shell test -x .venv/bin/python && echo .venv/bin/python || echo $(PYTHON)) -m course
 
 .PHONY: lab test doctor
 lab test doctor:

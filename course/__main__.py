@@ -15,10 +15,10 @@ def too_old(version, executable, prefix, path):
         ".".join(str(part) for part in version[:3]),
     )
     if os.path.exists(os.path.join(prefix, "pyvenv.cfg")):
-        said += " Remove that environment (%s), then:" % prefix
+        said += " It stands in an environment of its own: remove that first (rm -r %s)." % prefix
     for name in ["python3.%d" % minor for minor in range(11, 20)]:
         if any(os.path.exists(os.path.join(folder, name)) for folder in path.split(os.pathsep)):
-            return said + " Here is a newer one: make lab PYTHON=%s (or %s -m course lab)" % (name, name)
+            return said + " There is a newer one here: make lab PYTHON=%s (or %s -m course lab)" % (name, name)
     return said + " Install one (python.org, your package manager, or conda), then: make lab PYTHON=python3.12"
 
 

@@ -21,7 +21,10 @@ from typing import NoReturn
 
 from course.errors import UserError
 
-COMMANDS = ("lab", "test", "doctor", "run", "generate", "bench", "train")
+COMMANDS = (
+    *("lab", "test", "doctor", "run", "generate", "bench", "train"),
+    *("exercises", "check", "check-homework", "grade", "release", "build", "reproduce"),
+)
 """In the order of the help. One whose module is still to come is not offered."""
 
 BOOTSTRAP = ("lab", "test")
@@ -73,7 +76,8 @@ def dispatch(argv: Sequence[str]) -> int:
         parser = Parser(prog=f"python -m course {name}", description=module.SUMMARY)
         module.configure(parser)
         if getattr(module, "PASSES_ON", False):
-            args, args.rest = parser.parse_known_args(rest)
+            args, unknown_arguments = parser.parse_known_args(rest)
+            args.rest = unknown_arguments
         else:
             args = parser.parse_args(rest)
         return int(module.run(args) or 0)

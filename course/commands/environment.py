@@ -165,8 +165,8 @@ def explain(lines: Iterable[str]) -> str:
         return "the package index cannot be reached; check the network or proxy, then run this again"
     if "Permission denied" in whole:
         return "no permission to write there; put the course into a folder of your own"
-    reasons = [line for line in text if line.startswith("ERROR:")] or [line for line in text if line.strip()]
-    reason = reasons[-1].removeprefix("ERROR: ") if reasons else "it gave no reason"
-    if "No matching distribution" in whole:
+    reasons = [line for line in text if line.startswith("ERROR:")] or [line for line in text if line.strip()][-1:]
+    reason = reasons[0].removeprefix("ERROR: ") if reasons else "it gave no reason"
+    if "No matching distribution" in whole or "Cannot install" in whole:
         reason += f" (Python {sys.version.split()[0]}; the pinned versions are tested with 3.11)"
     return reason

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from torch import Tensor
+
 from course.engine.sampling import GREEDY, Draw, Sampling, choose
 from course.model.packing import Chunk, pack
 from course.model.transformer import Transformer
@@ -73,6 +75,7 @@ class Executor:
         self.host_cache = network.new_cache(num_host_blocks, block_size, "cpu") if num_host_blocks else None
         self.hash_blocks = hash_blocks
         self.texts: dict[SequenceId, Text] = {}
+        self._moved: Batch | None = None
 
     def open(self, request_id: int, text: Text) -> None:
         """Announce a request before its first batch; its further samples follow by themselves."""
@@ -86,7 +89,7 @@ class Executor:
         """Move blocks, run the forward pass, sample. One token per sequence in ``samples``."""
         self._move_blocks(batch)
         # Decodes first, by growing context: neighbours then attend together with little padding.
-        chunks = sorted(batch.chunks, key=_by_shape)
+        chunks = sorted((chunk for chunk in batch.chunks if not chunk.sequence.is_ended), key=_by_shape)
         if not chunks:
             return []
         packed = pack(
@@ -99,7 +102,9 @@ class Executor:
         return self._sample(chunks, logits)
 
     def _move_blocks(self, batch: Batch) -> None:
-        """In the order that the contract fixes: out of the device, within it, back into it."""
+        """In the order that the contract fixes, and once, even if the forward pass is interrupted and run again."""
+        if batch is self._moved:
+            return
         if batch.swap_out:
             assert self.host_cache is not None
             self.host_cache.copy_from(self.cache, *_pairs(batch.swap_out))
@@ -108,17 +113,20 @@ class Executor:
         if batch.swap_in:
             assert self.host_cache is not None
             self.cache.copy_from(self.host_cache, *_pairs(batch.swap_in))
+        self._moved = batch
 
     def _new_tokens(self, chunk: ScheduledChunk) -> Chunk:
         tokens = self.texts[chunk.sequence.id].tokens[chunk.start : chunk.start + chunk.num_tokens]
         return Chunk(tokens, chunk.start, chunk.block_table, bool(chunk.samples))
 
-    def _sample(self, chunks: Sequence[ScheduledChunk], logits: object) -> list[Token]:
+    def _sample(self, chunks: Sequence[ScheduledChunk], logits: Tensor) -> list[Token]:
         sampling_chunks = [chunk for chunk in chunks if chunk.samples]
         draws, owners = [], []
         for row, chunk in enumerate(sampling_chunks):
             parent = self.texts[chunk.sequence.id]
             for sequence in chunk.samples:
+                if sequence.is_ended:
+                    continue
                 text = parent
                 if sequence is not chunk.sequence:
                     text = self.texts[sequence.id] = parent.fork()

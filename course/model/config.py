@@ -99,20 +99,21 @@ def benchmark_shape(name: str) -> ModelConfig:
 
     ``tiny`` has 6.5 million parameters (5.4 with tied embeddings), ``small`` 50.7 million.
     """
-    if name == "tiny":
-        sizes = {"hidden_size": 256, "intermediate_size": 688, "num_layers": 6, "num_heads": 8}
-    elif name == "small":
-        sizes = {"hidden_size": 640, "intermediate_size": 1728, "num_layers": 10, "num_heads": 10}
-    else:
-        raise UserError(f"unknown benchmark shape {name!r}; choose tiny or small")
-    head_dim = sizes["hidden_size"] // sizes["num_heads"]
+    shapes = {"tiny": (256, 688, 6, 8), "small": (640, 1728, 10, 10)}
+    if name not in shapes:
+        raise UserError(f"unknown benchmark shape {name!r}; choose one of: {', '.join(shapes)}")
+    hidden_size, intermediate_size, num_layers, num_heads = shapes[name]
+    head_dim = hidden_size // num_heads
     return ModelConfig(
         vocab_size=4096,
-        num_kv_heads=sizes["num_heads"] // 2,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_kv_heads=num_heads // 2,
         head_dim=head_dim,
         max_context=4096,
         rope_inverse_frequencies=default_rope(head_dim),
-        **sizes,
     )
 
 

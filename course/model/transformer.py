@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from course.errors import UserError
@@ -26,13 +25,14 @@ from course.model.weights import Weights, check_weights
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One decoder layer's weights. ``head_gain`` [H + K, D] belongs to Qwen3's norm of heads."""
+    """One decoder layer's weights. ``head_gain`` [H + K, D] belongs to Qwen3's norm of heads.
 
-    attention_gain: Tensor
+    The gains of the two RMSNorms are multiplied into the columns of the maps that follow them.
+    """
+
     qkv: LinearMap
     head_gain: Tensor | None
     output: LinearMap
-    mlp_gain: Tensor
     gate: LinearMap
     up: LinearMap
     down: LinearMap
@@ -65,9 +65,8 @@ class Transformer:
         weights = {name: tensor.to(device=device, dtype=dtype) for name, tensor in weights.items()}
         self.embedding = weights["model.embed_tokens.weight"]
         self.layers = [_layer(config, weights, i, packed) for i in range(config.num_layers)]
-        self.final_gain = weights["model.norm.weight"]
         unembedding = self.embedding if config.tied_embeddings else weights["lm_head.weight"]
-        self.unembedding = linear_map(unembedding, packed=packed)
+        self.unembedding = linear_map(unembedding * weights["model.norm.weight"], packed=packed)
         self.rope_frequencies = torch.tensor(config.rope_inverse_frequencies, dtype=torch.float32, device=device)
 
     def new_cache(self, num_blocks: int, block_size: int, device: str | None = None) -> KVCache:
@@ -96,23 +95,22 @@ class Transformer:
         if len(x):
             x = layer.output.add_to(x, self.attention(queries, cache, i, plan))
             x = self._mlp(layer, x)
-        return self.unembedding(rms_norm(x, self.final_gain, self.config.rms_norm_eps))
+        return self.unembedding(rms_norm(x, self.config.rms_norm_eps))
 
     def _project(self, i: int, layer: Layer, x: Tensor, rotation: Tensor, batch: PackedBatch, cache: KVCache) -> Tensor:
         """Queries [T, H, D] of layer i; its keys and values go to the cache."""
         num_heads, num_kv_heads = self.config.num_heads, self.config.num_kv_heads
-        qkv = layer.qkv(rms_norm(x, layer.attention_gain, self.config.rms_norm_eps))
+        qkv = layer.qkv(rms_norm(x, self.config.rms_norm_eps))
         qkv = qkv.view(len(x), num_heads + 2 * num_kv_heads, self.config.head_dim)
         turned = qkv[:, : num_heads + num_kv_heads]
         if layer.head_gain is not None:
-            turned.copy_(F.rms_norm(turned, turned.shape[-1:], None, self.config.rms_norm_eps))
-            turned.mul_(layer.head_gain)
+            turned.copy_(rms_norm(turned, self.config.rms_norm_eps) * layer.head_gain)
         rotate_(turned, rotation)
         cache.write(i, qkv[:, num_heads:], batch.write_rows)
         return qkv[:, :num_heads]
 
     def _mlp(self, layer: Layer, x: Tensor) -> Tensor:
-        h = rms_norm(x, layer.mlp_gain, self.config.rms_norm_eps)
+        h = rms_norm(x, self.config.rms_norm_eps)
         return layer.down.add_to(x, layer.up.times(h, layer.gate.silu(h)))
 
     def _rotation(self, positions: Tensor) -> Tensor:
@@ -122,9 +120,15 @@ class Transformer:
         return rotation.to(torch.complex128 if self.dtype == torch.float64 else torch.complex64)[:, None]
 
 
-def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
-    """RMSNorm over the last axis (Zhang and Sennrich 2019): x / sqrt(mean(x^2) + eps) * gain."""
-    return F.rms_norm(x, gain.shape, gain, eps)
+def rms_norm(x: Tensor, eps: float) -> Tensor:
+    """RMSNorm without gain over the last axis (Zhang and Sennrich 2019): x / sqrt(mean(x^2) + eps).
+
+    Written with a vector norm it takes half the time of torch's own on a CPU.
+    """
+    wide = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
+    scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return (x * scale).to(x.dtype)
 
 
 def rotate_(heads: Tensor, rotation: Tensor) -> None:
@@ -153,17 +157,18 @@ def pair_up(rows: Tensor, head_dim: int) -> Tensor:
 def _layer(config: ModelConfig, weights: Weights, i: int, packed: bool) -> Layer:
     name = f"model.layers.{i}"
 
-    def linear(part: str) -> LinearMap:
-        return linear_map(weights[f"{name}.{part}.weight"], weights.get(f"{name}.{part}.bias"), packed=packed)
+    def linear(part: str, gain: str | None = None) -> LinearMap:
+        weight = weights[f"{name}.{part}.weight"]
+        if gain:
+            weight = weight * weights[f"{name}.{gain}.weight"]
+        return linear_map(weight, weights.get(f"{name}.{part}.bias"), packed=packed)
 
     return Layer(
-        attention_gain=weights[f"{name}.input_layernorm.weight"],
-        qkv=_qkv(config, weights, f"{name}.self_attn", packed),
-        head_gain=_head_gain(config, weights, f"{name}.self_attn"),
+        qkv=_qkv(config, weights, name, packed),
+        head_gain=_head_gain(config, weights, name),
         output=linear("self_attn.o_proj"),
-        mlp_gain=weights[f"{name}.post_attention_layernorm.weight"],
-        gate=linear("mlp.gate_proj"),
-        up=linear("mlp.up_proj"),
+        gate=linear("mlp.gate_proj", "post_attention_layernorm"),
+        up=linear("mlp.up_proj", "post_attention_layernorm"),
         down=linear("mlp.down_proj"),
     )
 
@@ -172,15 +177,16 @@ def _qkv(config: ModelConfig, weights: Weights, name: str, packed: bool) -> Line
     """One map for queries, keys and values, the first two with their pairs side by side."""
 
     def joined(kind: str) -> Tensor:
-        turned = [pair_up(weights[f"{name}.{part}.{kind}"], config.head_dim) for part in ("q_proj", "k_proj")]
-        return torch.cat([*turned, weights[f"{name}.v_proj.{kind}"]])
+        queries, keys, values = (weights[f"{name}.self_attn.{part}_proj.{kind}"] for part in "qkv")
+        return torch.cat([pair_up(queries, config.head_dim), pair_up(keys, config.head_dim), values])
 
-    return linear_map(joined("weight"), joined("bias") if config.qkv_bias else None, packed=packed)
+    weight = joined("weight") * weights[f"{name}.input_layernorm.weight"]
+    return linear_map(weight, joined("bias") if config.qkv_bias else None, packed=packed)
 
 
 def _head_gain(config: ModelConfig, weights: Weights, name: str) -> Tensor | None:
     if not config.qk_norm:
         return None
-    query_gain = pair_up(weights[f"{name}.q_norm.weight"], config.head_dim)
-    key_gain = pair_up(weights[f"{name}.k_norm.weight"], config.head_dim)
+    query_gain = pair_up(weights[f"{name}.self_attn.q_norm.weight"], config.head_dim)
+    key_gain = pair_up(weights[f"{name}.self_attn.k_norm.weight"], config.head_dim)
     return torch.cat([query_gain.expand(config.num_heads, -1), key_gain.expand(config.num_kv_heads, -1)])

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from course.errors import UserError
-from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, SequenceForked, WakeAt
+from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, SequenceForked, Transfer, WakeAt
 from course.serving.batch import TokenResult
 from course.serving.instance import Instance
-from course.serving.routers import LeastRequests, RoundRobin, Router
+from course.serving.routers import LeastRequests, RoundRobin, Router, choose
 from course.serving.sequence import Sequence, State
 from course.serving.transfer import Handovers
 from course.workload.request import Request
@@ -38,7 +38,7 @@ class Cluster:
         router: Router | None = None,
         decode_router: Router | None = None,
     ) -> None:
-        self.instances: dict[int, Instance] = {}
+        self.instances: dict[int, Instance] = {}  # in order of their ids
         self.router = router or RoundRobin()
         self.handovers = Handovers(decode_router or LeastRequests())
         self._sequences: dict[int, list[Sequence]] = {}  # by request id, while one of them is unfinished
@@ -60,12 +60,12 @@ class Cluster:
         if request.id in self._sequences:
             raise UserError(f"request id {request.id} is in use; ids must differ")
         sequence = Sequence(request, self._num_arrivals)
+        reason = self._why_never(sequence)
+        if not reason:
+            self._route(sequence, now_s)
         self._num_arrivals += 1
         self._sequences[request.id] = [sequence, *sequence._siblings]
-        if reason := self._why_never(sequence):
-            return self._end_request(request.id, State.REFUSED, reason)
-        self._route(sequence, now_s)
-        return []
+        return self._end_request(request.id, State.REFUSED, reason) if reason else []
 
     def on_cancel(self, request_id: int, now_s: float) -> list[Action]:
         """The client is gone: its unfinished answers end. A request that is unknown or has ended is no error."""
@@ -73,9 +73,10 @@ class Cluster:
 
     # steps
 
-    def on_batch_progress(self, instance_id: int, num_steps: int) -> None:
+    def on_batch_progress(self, instance_id: int, num_steps: int, now_s: float) -> list[Action]:
         """So many steps of a batch that holds for more are done, and the next one runs."""
         self.instances[instance_id].advance(num_steps)
+        return []
 
     def on_batch_done(
         self, instance_id: int, results: list[TokenResult], now_s: float, num_steps: int = 1
@@ -125,7 +126,7 @@ class Cluster:
 
     def on_transfer_refused(self, transfer_id: int, now_s: float) -> list[Action]:
         """The target would not take it; it is tried again after a pause, perhaps elsewhere."""
-        transfer = self.handovers.give_up(transfer_id)
+        transfer = self._give_up(transfer_id)
         if transfer is None or transfer.is_void:
             return []
         self.handovers.add(transfer.sequence, transfer.source, transfer.attempt)
@@ -133,21 +134,29 @@ class Cluster:
 
     def on_transfer_failed(self, transfer_id: int, now_s: float) -> list[Action]:
         """The copy broke. It is tried again; after `MAX_ATTEMPTS` the sequence is computed anew instead."""
-        transfer = self.handovers.give_up(transfer_id)
+        transfer = self._give_up(transfer_id)
         if transfer is None or transfer.is_void:
             return []
         if transfer.attempt < self.MAX_ATTEMPTS:
             self.handovers.add(transfer.sequence, transfer.source, transfer.attempt + 1)
             return []
         transfer.source.discard(transfer.sequence)
+        self._wake(transfer.source)
         return self._start_over([transfer.sequence], now_s)
+
+    def _give_up(self, transfer_id: int) -> Transfer | None:
+        """End a transfer that did not succeed; None if it is unknown. The target may use the room it had reserved."""
+        if transfer := self.handovers.give_up(transfer_id):
+            self._wake(transfer.target)
+        return transfer
 
     # instances
 
     def on_instance_lost(self, instance_id: int, now_s: float) -> list[Action]:
         """An instance and its memory are gone: what lived there is computed again elsewhere.
 
-        What no instance could serve any more fails now instead of waiting for ever.
+        What no instance could serve any more fails now instead of waiting for ever; answers that are being
+        written elsewhere go on.
         """
         if (lost := self.instances.pop(instance_id, None)) is None:
             return []
@@ -157,9 +166,9 @@ class Cluster:
         for sequence in orphans:
             sequence._forget_computed()
         actions += self._start_over(orphans, now_s)
-        for group in list(self._sequences.values()):
-            if reason := self._why_never(group[0]):
-                actions += self._end_request(group[0].request.id, State.FAILED, reason)
+        for sequence, home in list(self._home.items()):
+            if home.role == "prefill" and (reason := self._why_never(sequence, "decode")):
+                actions += self._end_request(sequence.request.id, State.FAILED, reason)
         return actions
 
     def on_instance_joined(self, instance: Instance, now_s: float) -> list[Action]:
@@ -180,16 +189,18 @@ class Cluster:
         while self._to_decide:
             instance = self.instances[next(iter(self._to_decide))]
             if instance.is_idle and instance.has_work:
-                self._ask(instance, now_s)
+                if self._ask(instance, now_s):
+                    continue
             elif instance.in_flight and instance.in_flight.holds > 1:
                 actions.append(CutShort(instance.id))
-            del self._to_decide[instance.id]
+            self._to_decide.pop(instance.id)
             if not self._to_decide:
                 actions += self.start_transfers(now_s)  # an admission may have made room in the queue of a target
         self._undelivered = []
         return actions
 
-    def _ask(self, instance: Instance, now_s: float) -> None:
+    def _ask(self, instance: Instance, now_s: float) -> bool:
+        """Let an instance decide; whether it wants to be asked again at once."""
         decision = instance.schedule(now_s)
         for sequence, reason in decision.refused:
             self._forget(sequence)
@@ -199,6 +210,7 @@ class Cluster:
             self._undelivered.append(RunBatch(decision.batch))
         if decision.wake_at_s is not None:
             self._undelivered.append(WakeAt(decision.wake_at_s))
+        return decision.ask_again
 
     def start_transfers(self, now_s: float) -> list[Action]:
         """Start every transfer for which there is room.
@@ -228,7 +240,9 @@ class Cluster:
     def _add(self, instance: Instance) -> None:
         if instance.id in self.instances:
             raise UserError(f"two instances have the id {instance.id}; ids must differ")
-        self.instances[instance.id] = instance
+        if instance.sequences or not instance.is_idle:
+            raise UserError(f"instance {instance.id} is not empty; one that was lost comes back as a new Instance")
+        self.instances = dict(sorted({**self.instances, instance.id: instance}.items()))
         self._wake(instance)
 
     def _wake(self, instance: Instance) -> None:
@@ -236,9 +250,9 @@ class Cluster:
         if self.instances.get(instance.id) is instance:
             self._to_decide[instance.id] = None
 
-    def _why_never(self, sequence: Sequence) -> str | None:
-        """Why no instance could serve the sequence, or None."""
-        for phase in ("prefill", "decode") if self._splits else ("prefill",):
+    def _why_never(self, sequence: Sequence, *phases: str) -> str | None:
+        """Why no instance could serve the sequence in one of the phases (those to come unless named), or None."""
+        for phase in phases or (("prefill", "decode") if self._splits else ("prefill",)):
             reasons = [i.why_never(sequence) for i in self._with_role(phase)]
             if not reasons:
                 return f"request {sequence.request.id}: no {phase} instance is left"
@@ -248,7 +262,7 @@ class Cluster:
 
     def _route(self, sequence: Sequence, now_s: float) -> None:
         candidates = [i for i in self._with_role("prefill") if not i.why_never(sequence)]
-        instance = self.router.choose(candidates, sequence, now_s)
+        instance = choose(self.router, candidates, sequence, now_s)
         instance.enqueue(sequence)
         self._home[sequence] = instance
         self._wake(instance)

@@ -6,6 +6,7 @@ same methods, so there is one set of rules. Nothing here changes the instance.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from course.serving.plan import Chunk, Plan, PlanError, Preemption, Refusal
@@ -24,7 +25,7 @@ class Draft:
         self._pool = instance.memory.pool
         self._plan = Plan()
         self._used: set[Sequence] = set()  # each sequence may appear in a plan once
-        self._released: dict[int, int] = {}  # references that the plan's preemptions drop
+        self._released: dict[int, int] = {}  # references that the plan's preemptions and copies drop
         self._revived: set[int] = set()  # cached blocks that the plan's admissions bring back into use
         self.num_free_blocks = self._pool.num_free_blocks
         self.num_free_host_blocks = self._memory.num_free_host_blocks
@@ -55,7 +56,7 @@ class Draft:
         start = self._start(sequence)
         total = self._pool.blocks_for(start + num_tokens)
         if sequence.state is State.RUNNING:
-            return total - len(sequence._block_table) + self._memory.needs_copy(sequence)
+            return total - len(sequence._block_table) + (self._block_to_copy(sequence) is not None)
         if sequence.is_swapped:
             return total
         hits = self._memory.cached_prefix(sequence)
@@ -67,9 +68,11 @@ class Draft:
 
     def add(self, sequence: Sequence, num_tokens: int) -> None:
         """Run the next ``num_tokens`` known tokens of a sequence, admitting it if it waits."""
-        self._use(sequence, "run")
+        self._check(sequence, "run")
         if type(num_tokens) is not int or num_tokens < 1:
-            raise PlanError(f"{sequence!r}: a chunk has at least 1 token, the plan says {num_tokens!r}")
+            raise PlanError(
+                f"{sequence!r}: a chunk is a whole number of tokens (int), at least 1; the plan says {num_tokens!r}"
+            )
         left = self.tokens_left(sequence)
         if num_tokens > left:
             raise PlanError(f"{sequence!r}: a chunk of {num_tokens} tokens is planned but only {left} are left")
@@ -79,7 +82,11 @@ class Draft:
                 f"{sequence!r}: a chunk of {num_tokens} tokens needs {needed} blocks but {self.num_free_blocks} "
                 "are free; preempt a running sequence or run fewer tokens"
             )
-        if sequence.state is not State.RUNNING and not sequence.is_swapped:
+        self._used.add(sequence)
+        if sequence.state is State.RUNNING:
+            if (shared := self._block_to_copy(sequence)) is not None:
+                self._released[shared] = self._released.get(shared, 0) + 1
+        elif not sequence.is_swapped:
             self._revived.update(self._memory.cached_prefix(sequence))
         self.num_free_blocks -= needed
         self.num_tokens += num_tokens
@@ -113,7 +120,7 @@ class Draft:
 
     def preempt(self, sequence: Sequence, swap: bool = False) -> None:
         """Take a running sequence off the device; its blocks are free for this plan's chunks."""
-        self._use(sequence, "preempt")
+        self._check(sequence, "preempt")
         if sequence.state is not State.RUNNING:
             raise PlanError(f"{sequence!r} is not running, so it cannot be preempted")
         if swap:
@@ -123,41 +130,49 @@ class Draft:
                     f"{self.num_free_host_blocks} are free; preempt it by recompute instead"
                 )
             self.num_free_host_blocks -= len(sequence._block_table)
+        self._used.add(sequence)
         for block in sequence._block_table:
             self._released[block] = self._released.get(block, 0) + 1
-            if self._released[block] == self._pool.references(block):
+            if self._released[block] == self._pool.references(block) and block not in self._revived:
                 self.num_free_blocks += 1
         self._plan.preempt.append(Preemption(sequence, swap))
 
     def refuse(self, sequence: Sequence, reason: str) -> None:
         """Turn away a request that has not begun."""
-        self._use(sequence, "refuse")
+        self._check(sequence, "refuse")
         if sequence.state is not State.WAITING:
             raise PlanError(f"{sequence!r} has begun, so it cannot be refused any more")
+        self._used.add(sequence)
         self._plan.refuse.append(Refusal(sequence, reason))
 
     def wake_at(self, time_s: float) -> None:
         """Ask to be called again at ``time_s`` even if nothing happens until then."""
-        if not isinstance(time_s, int | float) or not time_s > self._instance.now_s:
-            raise PlanError(f"wake_at_s must lie after now ({self._instance.now_s} s), got {time_s!r}")
+        if not isinstance(time_s, int | float) or not self._instance.now_s < time_s < inf:
+            raise PlanError(f"wake_at_s must be a time after now ({self._instance.now_s} s), got {time_s!r}")
         earlier = self._plan.wake_at_s
         self._plan.wake_at_s = time_s if earlier is None else min(earlier, time_s)
 
     # inside
 
-    def _use(self, sequence: Sequence, verb: str) -> None:
+    def _check(self, sequence: Sequence, verb: str) -> None:
         if not isinstance(sequence, Sequence):
             raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not a sequence")
         if sequence not in self._instance.running and sequence not in self._instance.waiting:
             raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not on instance {self._instance.id}")
         if sequence in self._used or (self._plan.decode_all and sequence in self._instance.decoding):
             raise PlanError(f"{sequence!r} appears twice in one plan")
-        self._used.add(sequence)
 
     def _start(self, sequence: Sequence) -> int:
         if sequence._num_computed or sequence.state is State.RUNNING:
             return sequence._num_computed
         return len(self._memory.cached_prefix(sequence)) * self._pool.block_size
+
+    def _block_to_copy(self, sequence: Sequence) -> int | None:
+        """The block that the next token goes into while others still hold it at this point of the plan, or None."""
+        block = self._memory.block_to_write(sequence)
+        if block is None or self._pool.references(block) - self._released.get(block, 0) == 1:
+            return None
+        return block
 
     def _is_idle(self, block: int) -> bool:
         """Whether a cached block counts as free at this point of the plan."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal, NamedTuple
+from itertools import takewhile
+from typing import Literal, NamedTuple, get_args
 
+from course.errors import UserError
 from course.serving.batch import Batch, BlockCopy, ScheduledChunk, TokenResult
 from course.serving.draft import Draft
 from course.serving.memory import Memory
@@ -17,11 +19,15 @@ Role = Literal["mixed", "prefill", "decode"]
 
 
 class Decision(NamedTuple):
-    """What a scheduler's plan came to: a batch to run (or none), refusals, and when to ask again."""
+    """What a scheduler's plan came to: a batch to run (or none), refusals, and when to ask again.
+
+    ``ask_again`` says that the plan only made room: the scheduler is asked at once what to do with it.
+    """
 
     batch: Batch | None
     refused: list[Refusal]
     wake_at_s: float | None
+    ask_again: bool
 
 
 class Instance:
@@ -42,13 +48,15 @@ class Instance:
         prefix_cache: bool = False,
         num_host_blocks: int = 0,
     ) -> None:
+        if role not in get_args(Role):
+            raise UserError(f"instance {id}: unknown role {role!r}; it is mixed, prefill or decode")
         self.id = id
         self.role: Role = role
         self.scheduler = scheduler
         self.memory = Memory(BlockPool(num_blocks, block_size, prefix_cache), num_host_blocks)
         self.waiting: OrderedDict[Sequence, None] = OrderedDict()
         self.running: dict[Sequence, None] = {}
-        self.decoding: dict[Sequence, None] = {}  # those of `running` with one token left to compute
+        self.decoding: dict[Sequence, None] = {}  # those of `running` whose last step sampled a token
         self.held: dict[Sequence, None] = {}  # prompt computed, waits to be moved elsewhere
         self.reserved: dict[int, list[int]] = {}  # by transfer: blocks for what is being moved here
         self.in_flight: Batch | None = None
@@ -76,7 +84,7 @@ class Instance:
     def why_never(self, sequence: Sequence) -> str | None:
         """Why the sequence could not run here even alone, or None if it could."""
         pool = self.memory.pool
-        most = sequence.num_prompt_tokens if self.role == "prefill" else sequence.num_tokens_at_most
+        most = sequence.num_known_tokens if self.role == "prefill" else sequence.num_tokens_at_most
         if (needed := pool.blocks_for(most)) <= pool.num_blocks:
             return None
         return (
@@ -85,10 +93,21 @@ class Instance:
         )
 
     def enqueue(self, sequence: Sequence) -> None:
-        """Let a sequence wait here; one that has lost its place before goes to the head of the queue."""
-        self.waiting[sequence] = None
+        """Let a sequence wait here: the preempted first, then in order of arrival, so that nobody is starved.
+
+        Its place is looked for from the end that is near.
+        """
+        place = _place(sequence)
         if sequence.state is State.PREEMPTED:
-            self._order_preempted()
+            before = list(takewhile(lambda other: _place(other) < place, self.waiting))
+            self.waiting[sequence] = None
+            for each in (sequence, *reversed(before)):
+                self.waiting.move_to_end(each, last=False)
+        else:
+            behind = list(takewhile(lambda other: _place(other) > place, reversed(self.waiting)))
+            self.waiting[sequence] = None
+            for each in reversed(behind):
+                self.waiting.move_to_end(each)
 
     # a step
 
@@ -103,6 +122,9 @@ class Instance:
         """Raise PlanError, naming the sequence and the rule, unless the plan can be carried out."""
         if not isinstance(plan, Plan):
             raise PlanError(f"schedule() must return a Plan, it returned {plan!r}")
+        _check_entries("chunks", plan.chunks, "Chunk(sequence, num_tokens)")
+        _check_entries("preempt", plan.preempt, "Preemption(sequence, swap)")
+        _check_entries("refuse", plan.refuse, "Refusal(sequence, reason)")
         draft = Draft(self)
         for sequence, swap in plan.preempt:
             draft.preempt(sequence, swap)
@@ -132,7 +154,8 @@ class Instance:
         elif batch.swap_out:
             self.in_flight = batch
             self._num_steps += 1
-        return Decision(self.in_flight, plan.refuse, plan.wake_at_s)
+        ask_again = self.in_flight is None and bool(plan.preempt or plan.refuse)
+        return Decision(self.in_flight, plan.refuse, plan.wake_at_s, ask_again)
 
     def _preempt(self, plan: Plan) -> list[BlockCopy]:
         copies: list[BlockCopy] = []
@@ -144,9 +167,7 @@ class Instance:
             self._leave(sequence)
             sequence._move_to(State.PREEMPTED)
             sequence._num_preemptions += 1
-            self.waiting[sequence] = None
-        if plan.preempt:
-            self._order_preempted()
+            self.enqueue(sequence)
         return copies
 
     def _admit(self, plan: Plan, batch: Batch) -> None:
@@ -184,12 +205,6 @@ class Instance:
         rounds = self.memory.pool.num_free_blocks // len(batch.decodes)
         return min(plan.holds, first_end, 1 + rounds * self.memory.pool.block_size)
 
-    def _order_preempted(self) -> None:
-        """Preempted sequences wait at the head of the queue, the earliest arrived first: nobody is starved."""
-        preempted = [s for s in self.waiting if s.state is State.PREEMPTED]
-        for sequence in sorted(preempted, key=lambda s: (s.rank, s.sample), reverse=True):
-            self.waiting.move_to_end(sequence, last=False)
-
     def advance(self, num_steps: int) -> None:
         """So many of the steps for which the running batch holds are done, and the next one runs."""
         batch = self.in_flight
@@ -206,8 +221,12 @@ class Instance:
         cancelled meanwhile is ignored.
         """
         batch, self.in_flight = self.in_flight, None
-        if batch is None or num_steps > batch.holds:
-            raise RuntimeError(f"instance {self.id} completed {num_steps} steps of a batch that was not running")
+        if batch is None:
+            raise RuntimeError(f"instance {self.id} completed a batch but none was running")
+        if num_steps > batch.holds:
+            raise RuntimeError(
+                f"instance {self.id} completed {num_steps} steps of a batch that holds for {batch.holds}"
+            )
         self.memory.settle()
         self._count_decodes(batch, num_steps)
         forked: list[Sequence] = []
@@ -320,7 +339,7 @@ class Instance:
         """Commit a move: the target's copy counts from now on, the blocks here are given back."""
         del self.held[sequence]
         self.memory.let_go(sequence)
-        sequence._block_table = target.reserved.pop(transfer_id)
+        sequence._block_table = list(target.reserved.pop(transfer_id))  # the transfer keeps a list of its own
         sequence._num_published = 0
         target.running[sequence] = None
         target.decoding[sequence] = None
@@ -340,5 +359,19 @@ class Instance:
             assert held >= needed, f"{sequence!r} holds {held} blocks but has computed {needed} blocks' worth"
             left = sequence.num_known_tokens - sequence._num_computed
             assert left > 0, f"{sequence!r} has nothing left to compute"
-            if sequence in self.running and self.is_idle:
-                assert (sequence in self.decoding) == (left == 1), f"{sequence!r} is counted among the wrong"
+            assert left == 1 or sequence not in self.decoding, f"{sequence!r} does not decode"
+        assert self.decoding.keys() <= self.running.keys(), "something decodes that does not run"
+
+
+def _place(sequence: Sequence) -> tuple[bool, int, int]:
+    """Sort key of the waiting queue."""
+    return sequence._state is not State.PREEMPTED, sequence._rank, sequence._sample
+
+
+def _check_entries(name: str, entries: object, kind: str) -> None:
+    """Raise PlanError unless ``entries`` is a list of pairs, as `Chunk`, `Preemption` and `Refusal` are."""
+    if not isinstance(entries, list | tuple):
+        raise PlanError(f"plan.{name} must be a list of {kind}, it is {entries!r}")
+    for entry in entries:
+        if not isinstance(entry, tuple) or len(entry) != 2:
+            raise PlanError(f"plan.{name} must be a list of {kind}, it holds {entry!r}")

@@ -6,7 +6,7 @@ make. It decides nothing; whether there is room is asked beforehand (`course.ser
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from course.serving.batch import BlockCopy
 from course.serving.pool import BlockPool
@@ -37,13 +37,11 @@ class Memory:
         most = (sequence.num_known_tokens - 1) // self.pool.block_size
         return self.pool.match(sequence._block_hashes[:most])
 
-    def needs_copy(self, sequence: Sequence) -> bool:
-        """Whether the next token would be written into a block that others hold too."""
-        if sequence not in self._forked:
-            return False
+    def block_to_write(self, sequence: Sequence) -> int | None:
+        """The block of the sequence that its next token goes into; None if that will be a new one."""
         index = sequence._num_computed // self.pool.block_size
         table = sequence._block_table
-        return index < len(table) and self.pool.references(table[index]) > 1
+        return table[index] if index < len(table) else None
 
     # on the device
 
@@ -59,22 +57,28 @@ class Memory:
         """Blocks for ``num_tokens`` more tokens; the copies that make the last block the sequence's own."""
         copies: list[BlockCopy] = []
         table = sequence._block_table
-        if self.needs_copy(sequence):
-            index = sequence._num_computed // self.pool.block_size
-            shared = table[index]
-            table[index] = self.pool.allocate(1)[0]
+        shared = self.block_to_write(sequence)
+        if shared is not None and self.pool.references(shared) > 1:
+            (own,) = self.pool.allocate(1)
+            table[sequence._num_computed // self.pool.block_size] = own
             self.pool.release([shared])
-            copies.append(BlockCopy(shared, table[index]))
+            copies.append(BlockCopy(shared, own))
         missing = self.pool.blocks_for(sequence._num_computed + num_tokens) - len(table)
         if missing > 0:
             table.extend(self.pool.allocate(missing))
         return copies
 
-    def blocks_for_decodes(self, decoding: Iterable[Sequence]) -> int:
-        """Free blocks that one more token of each of ``decoding`` takes."""
+    def blocks_for_decodes(self, decoding: Collection[Sequence]) -> int:
+        """Free blocks that one more token of each of ``decoding`` takes, at most.
+
+        Of n that share a block all are counted as copying it; the last one need not.
+        """
         size = self.pool.block_size
         needed = sum([len(s._block_table) * size == s._num_computed for s in decoding])
-        return needed + sum(self.needs_copy(s) for s in self._forked if s in decoding)
+        if self._forked:
+            blocks = [self.block_to_write(s) for s in self._forked if s in decoding]
+            needed += sum(block is not None and self.pool.references(block) > 1 for block in blocks)
+        return needed
 
     def grow_decodes(self, decodes: Collection[Sequence]) -> list[BlockCopy]:
         """`grow` by one token for each of ``decodes``."""

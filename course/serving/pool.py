@@ -18,8 +18,8 @@ class BlockPool:
 
     A block is *used* (references > 0), *cached* (no references, but its content can be found
     by hash until it is evicted, least recently used first) or *free*. Cached blocks count as
-    free, for they can be had at any time. Ask, then do: every method that takes blocks has a
-    ``can_...`` beside it and raises ValueError when not heeded, having changed nothing.
+    free, for they can be had at any time. Ask, then do: `allocate` raises ValueError, having changed
+    nothing, when `can_allocate` was not heeded. Sharing or releasing what nobody holds raises it too.
     """
 
     def __init__(self, num_blocks: int, block_size: int, prefix_cache: bool = False) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from course.serving.actions import Action, StartTransfer, StopTransfer, Transfer
 from course.serving.instance import Instance
-from course.serving.routers import Router
+from course.serving.routers import Router, choose
 from course.serving.sequence import Sequence
 
 
@@ -51,8 +51,8 @@ class Handovers:
             with_room = [i for i in takers if i is not wait.source and i.can_reserve(sequence)]
             if not with_room:
                 break
+            target = choose(self.router, with_room, sequence, now_s)
             del self.waiting[sequence]
-            target = self.router.choose(with_room, sequence, now_s)
             number = self._num_started
             self._num_started += 1
             target_blocks = target.reserve(number, sequence)

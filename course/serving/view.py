@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from course.serving.draft import Draft
 from course.serving.sequence import Sequence
@@ -30,12 +30,17 @@ class Queue:
     def __contains__(self, sequence: object) -> bool:
         return sequence in self._sequences
 
-    def __getitem__(self, index: int) -> Sequence:
-        if index < 0:
-            index += len(self._sequences)
-        for sequence in islice(self._sequences, index, None):
-            return sequence
-        raise IndexError(f"no sequence at {index}: the queue has {len(self._sequences)}")
+    @overload
+    def __getitem__(self, index: int) -> Sequence: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sequence]: ...
+    def __getitem__(self, index: int | slice) -> Sequence | list[Sequence]:
+        if isinstance(index, slice):
+            return list(self._sequences)[index]
+        length = len(self._sequences)
+        if not -length <= index < length:
+            raise IndexError(f"no sequence at {index}: the queue has {length}")
+        return next(islice(self._sequences, index % length, None))
 
     def __repr__(self) -> str:
         return f"[{', '.join(map(repr, self._sequences))}]"
@@ -45,8 +50,8 @@ class InstanceView:
     """A read-only view of one idle instance at time ``now_s`` (seconds on the run's clock).
 
     ``waiting`` holds the sequences that are not on the device, preempted ones first, then in order of arrival;
-    ``running`` those that are, in order of admission, and ``decoding`` those among them that have one token left to
-    compute.
+    ``running`` those that are, in order of admission, and ``decoding`` those among them that have sampled a token and
+    have only that left to compute.
     """
 
     __slots__ = ("_instance", "decoding", "now_s", "running", "waiting")
@@ -60,7 +65,7 @@ class InstanceView:
 
     @property
     def prefilling(self) -> list[Sequence]:
-        """Running sequences with more than one token left to compute."""
+        """Running sequences that have not computed all of their prompt yet (or, once preempted, of what they knew)."""
         if len(self.running) == len(self.decoding):
             return []
         return [s for s in self.running if s not in self.decoding]

@@ -129,7 +129,7 @@ class VirtualDriver:
                     actions += self._finish(run, step, now_s)
                 elif run.done < step < run.end:
                     self._note_tokens(run, step)
-                    self.cluster.on_batch_progress(run.batch.instance_id, step - run.done)
+                    actions += self.cluster.on_batch_progress(run.batch.instance_id, step - run.done, now_s)
                     run.done = step
         return actions
 

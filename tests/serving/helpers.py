@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from course.metrics.record import Outcome, Recorder
+from course.serving.batch import Batch, TokenResult
 from course.serving.cluster import Cluster
 from course.serving.instance import Instance
+from course.serving.plan import Plan
 from course.serving.prefix import block_hashes
 from course.serving.schedulers import make_scheduler
+from course.serving.sequence import Sequence
+from course.serving.view import InstanceView
 from course.simulator.linear import LinearCost
 from course.simulator.virtual import VirtualDriver
 from course.workload.request import Request, Workload
@@ -63,3 +67,39 @@ def assert_empty(cluster: Cluster) -> None:
         assert each.memory.pool.num_used_blocks == 0
         assert each.memory.host is None or each.memory.host.num_used_blocks == 0
         assert not each.has_work
+
+
+class Scripted:
+    """A scheduler that answers with the plan that was put into its hands; an empty one by default."""
+
+    def __init__(self, *plans: Any) -> None:
+        self.plans = list(plans)
+
+    def schedule(self, view: InstanceView) -> Any:
+        return self.plans.pop(0) if self.plans else Plan()
+
+
+def queue(machine: Instance, *requests: Request, rank: int = 0) -> list[Sequence]:
+    """Let requests wait on an instance, ranked in the order given."""
+    sequences = [Sequence(request, rank + k) for k, request in enumerate(requests)]
+    for sequence in sequences:
+        machine.enqueue(sequence)
+    return sequences
+
+
+def finish(machine: Instance, batch: Batch, last: tuple[Sequence, ...] = ()) -> list[Sequence]:
+    """Complete a batch; the sequences in ``last`` end with their token. Returns those that ended."""
+    sampled = [s for chunk in batch.chunks for s in chunk.samples]
+    ended, _ = machine.complete([TokenResult(s, s in last) for s in sampled if not s.is_ended])
+    machine.check_integrity()
+    return ended
+
+
+def run(machine: Instance, plan: Plan, now_s: float = 0.0) -> Batch:
+    """Carry one plan out on an instance with a `Scripted` scheduler, from decision to result."""
+    machine.scheduler.plans.append(plan)
+    batch = machine.schedule(now_s).batch
+    assert batch is not None
+    machine.check_integrity()
+    finish(machine, batch)
+    return batch

@@ -7,48 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course.metrics.record import Outcome
+from course.serving.actions import Action
 from course.serving.cluster import Cluster
+from course.serving.instance import Instance
 from course.serving.schedulers import SCHEDULERS, make_scheduler
 from course.workload.request import Request, Workload
-from tests.serving.helpers import assert_empty, checking_driver, instance, with_tokens
-
-BLOCK = 4
-
-
-@st.composite
-def requests(draw, max_total: int = 60, max_requests: int = 12) -> list[Request]:
-    shared = draw(st.lists(st.integers(0, 3), min_size=0, max_size=20))
-    drawn = []
-    for index in range(draw(st.integers(1, max_requests))):
-        tokens = shared[: draw(st.integers(0, len(shared)))]
-        tokens = tokens + draw(st.lists(st.integers(0, 3), min_size=1, max_size=24))
-        limit = draw(st.integers(1, max_total - len(tokens)))
-        plain = Request(
-            index,
-            draw(st.sampled_from([0.0, 0.001, 0.01, 0.05])),
-            len(tokens),
-            limit,
-            n=draw(st.sampled_from([1, 1, 2, 3])),
-        )
-        drawn.append(with_tokens(plain, tokens, BLOCK))
-    return sorted(drawn, key=lambda r: r.arrival_s)
-
-
-@st.composite
-def workloads(draw, **limits: int) -> Workload:
-    drawn = draw(requests(**limits))
-    return Workload(drawn, {r.id: draw(st.integers(1, r.max_new_tokens)) for r in drawn})
-
-
-def policy(draw, name: str):
-    parameters = {}
-    if name in ("prefill-first", "decode-first", "chunked-prefill"):
-        parameters = {
-            "token_budget": draw(st.sampled_from([1, 3, 8, 64])),
-            "preempt": draw(st.sampled_from(["recompute", "swap"])),
-            "watermark": draw(st.sampled_from([0.0, 0.1])),
-        }
-    return make_scheduler(name, max_num_sequences=draw(st.sampled_from([1, 2, 5, 64])), **parameters)
+from tests.serving.helpers import assert_empty, checking_driver, instance
+from tests.serving.strategies import BLOCK, policies, workloads
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -60,7 +25,7 @@ def test_every_request_ends_and_no_block_leaks(name: str, data: st.DataObject):
     cluster = Cluster(
         [
             instance(
-                policy(data.draw, name),
+                data.draw(policies(name)),
                 num_blocks,
                 BLOCK,
                 prefix_cache=data.draw(st.booleans()),
@@ -93,10 +58,14 @@ def test_a_split_cluster_serves_all_and_survives_losses(data: st.DataObject):
     served = data.draw(workloads(max_requests=8))
     cluster = Cluster(
         [
-            instance(policy(data.draw, "prefill-first"), data.draw(st.integers(15, 30)), BLOCK, id=0, role="prefill"),
-            instance(policy(data.draw, "chunked-prefill"), data.draw(st.integers(15, 30)), BLOCK, id=1, role="prefill"),
-            instance(policy(data.draw, "chunked-prefill"), data.draw(st.integers(15, 30)), BLOCK, id=2, role="decode"),
-            instance(policy(data.draw, "decode-first"), data.draw(st.integers(15, 30)), BLOCK, id=3, role="decode"),
+            instance(data.draw(policies("prefill-first")), data.draw(st.integers(15, 30)), BLOCK, id=0, role="prefill"),
+            instance(
+                data.draw(policies("chunked-prefill")), data.draw(st.integers(15, 30)), BLOCK, id=1, role="prefill"
+            ),
+            instance(
+                data.draw(policies("chunked-prefill")), data.draw(st.integers(15, 30)), BLOCK, id=2, role="decode"
+            ),
+            instance(data.draw(policies("decode-first")), data.draw(st.integers(15, 30)), BLOCK, id=3, role="decode"),
         ]
     )
     driver = checking_driver(cluster, transfer_s_per_block=data.draw(st.sampled_from([0.0, 1e-4, 5e-3])))
@@ -118,6 +87,84 @@ def test_a_split_cluster_serves_all_and_survives_losses(data: st.DataObject):
             assert "instance is left" in record.error
         else:
             assert record.outcome in (Outcome.CANCELLED, Outcome.REFUSED)
+
+
+ROLES = [
+    ("mixed", "mixed"),
+    ("prefill", "decode"),
+    ("prefill", "decode", "decode"),
+    ("prefill", "prefill", "decode"),
+    ("prefill", "mixed", "decode"),
+]
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_policy_in_any_role_survives_what_can_happen(data: st.DataObject):
+    """Losses, comebacks under the same id, stale reports, broken copies, timers, cancellations at token times."""
+    draw = data.draw
+    served = draw(workloads(max_requests=8))
+    roles = draw(st.sampled_from(ROLES))
+
+    def machine(id: int) -> Instance:
+        return instance(
+            draw(policies()),
+            draw(st.integers(15, 30)),
+            BLOCK,
+            id=id,
+            role=roles[id],
+            prefix_cache=draw(st.booleans()),
+            num_host_blocks=draw(st.sampled_from([0, 6, 100])),
+        )
+
+    cluster = Cluster(machine(k) for k in range(len(roles)))
+    driver = checking_driver(cluster, transfer_s_per_block=draw(st.sampled_from([0.0, 1e-4, 5e-3])))
+    # Times at which something is bound to happen: a step of one token takes 2.1 ms.
+    times = st.one_of(st.floats(0.0, 0.2), st.integers(0, 60).map(lambda k: k * 2.1e-3))
+
+    def come_back(id: int, fresh: Instance, now_s: float) -> list[Action]:
+        return [] if id in cluster.instances else cluster.on_instance_joined(fresh, now_s)
+
+    for lost in draw(st.lists(st.sampled_from(range(len(roles))), max_size=3)):
+        driver.at(draw(times), cluster.on_instance_lost, lost)
+        driver.at(draw(times), come_back, lost, machine(lost))
+    for transfer_id in draw(st.lists(st.integers(0, 9), max_size=5)):
+        end = draw(st.sampled_from([cluster.on_transfer_refused, cluster.on_transfer_failed]))
+        driver.at(draw(times), end, transfer_id)
+    for request_id in draw(st.lists(st.integers(0, 7), max_size=2, unique=True)):
+        driver.at(draw(times), cluster.on_cancel, request_id)
+    driver.at(draw(times), cluster.on_timer)
+    recorder = driver.run(served)
+    assert_empty(cluster)
+    for record in recorder.records:
+        length = served.output_lengths[record.request_id]
+        if record.outcome is Outcome.FINISHED:
+            assert record.num_output_tokens == length, "a token was lost or given twice"
+        else:
+            assert record.outcome is not Outcome.UNFINISHED
+            assert record.error, "no reason was given"
+            assert record.num_output_tokens <= length
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@given(served=workloads(max_requests=6), data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_a_cancellation_at_the_very_time_of_a_token_is_clean(name: str, served: Workload, data: st.DataObject):
+    def cluster() -> Cluster:
+        return Cluster([instance(make_scheduler(name), 20, BLOCK, prefix_cache=True)])
+
+    calm = checking_driver(cluster()).run(served)
+    record = data.draw(st.sampled_from([r for r in calm.records if r.token_times_s] or calm.records))
+    token = data.draw(st.integers(0, max(len(record.token_times_s) - 1, 0)))
+    time_s = record.token_times_s[token] if record.token_times_s else record.arrival_s
+    played = cluster()
+    driver = checking_driver(played, single_step=data.draw(st.booleans()))
+    driver.at(time_s, played.on_cancel, record.request_id)
+    recorder = driver.run(served)
+    assert_empty(played)
+    if record.token_times_s:
+        cancelled = recorder.record(record.request_id, record.sample)
+        assert len(cancelled.token_times_s) == token + 1, "of one instant, the step ends first"
 
 
 def test_the_same_events_give_the_same_run():

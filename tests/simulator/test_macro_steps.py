@@ -11,7 +11,7 @@ from course.serving.schedulers import SCHEDULERS
 from course.simulator.linear import LinearCost
 from course.simulator.virtual import VirtualDriver
 from tests.serving.helpers import instance
-from tests.serving.test_policies_property import BLOCK, policy, workloads
+from tests.serving.strategies import BLOCK, policies, workloads
 
 GRID = st.integers(0, 400).map(lambda k: k * 2.0**-12)  # on the grid of step ends, so that events coincide
 
@@ -41,7 +41,7 @@ def life(served, make_cluster, cost, events, single_step, transfer_s):
 @settings(max_examples=60, deadline=None)
 def test_one_instance(name: str, data: st.DataObject):
     served = data.draw(workloads())
-    chosen = policy(data.draw, name)
+    chosen = data.draw(policies(name))
     num_blocks, host = data.draw(st.integers(15, 60)), data.draw(st.sampled_from([0, 100]))
     cached = data.draw(st.booleans())
     events = [(t, "on_cancel", k) for k, t in data.draw(st.dictionaries(st.integers(0, 11), GRID, max_size=4)).items()]
@@ -61,14 +61,14 @@ def test_a_split_cluster_with_losses(data: st.DataObject):
     sizes = [data.draw(st.integers(15, 40)) for _ in range(4)]
     names = ["prefill-first", "chunked-prefill", "chunked-prefill", "decode-first"]
     roles = ["prefill", "prefill", "decode", data.draw(st.sampled_from(["decode", "mixed"]))]
-    policies = [policy(data.draw, name) for name in names]
+    chosen = [data.draw(policies(name)) for name in names]
     events = [(data.draw(GRID), "on_instance_lost", i) for i in data.draw(st.sets(st.integers(0, 3), max_size=2))]
     events += [(data.draw(GRID), "on_cancel", i) for i in data.draw(st.sets(st.integers(0, 7), max_size=3))]
     cost = data.draw(COSTS)
     transfer_s = data.draw(st.sampled_from([0.0, 2.0**-12, 3e-3]))
 
     def make() -> Cluster:
-        parts = zip(policies, sizes, roles, strict=True)
+        parts = zip(chosen, sizes, roles, strict=True)
         return Cluster([instance(p, n, BLOCK, id=i, role=r) for i, (p, n, r) in enumerate(parts)])
 
     runs = [life(served, make, cost, events, single, transfer_s) for single in (True, False)]

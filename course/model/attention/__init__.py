@@ -33,7 +33,7 @@ def attention_backend(name: str) -> Attention:
     from course.model.attention.paged import PagedAttention
     from course.model.attention.plain import PlainAttention
 
-    backends = {"plain": PlainAttention, "paged": PagedAttention}
+    backends: dict[str, type[Attention]] = {"plain": PlainAttention, "paged": PagedAttention}
     if name not in backends:
         raise UserError(f"unknown attention back end {name!r}; choose one of: {', '.join(backends)}")
     return backends[name]()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from course.errors import UserError
-from course.serving.routers.base import Router
+from course.serving.routers.base import Router, choose
 from course.serving.routers.least_requests import LeastRequests
 from course.serving.routers.round_robin import RoundRobin
 
@@ -17,4 +17,4 @@ def make_router(name: str) -> Router:
     return ROUTERS[name]()
 
 
-__all__ = ["ROUTERS", "LeastRequests", "RoundRobin", "Router", "make_router"]
+__all__ = ["ROUTERS", "LeastRequests", "RoundRobin", "Router", "choose", "make_router"]

@@ -1,10 +1,11 @@
-"""What a router is."""
+"""What a router is, and how it is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence as List
 from typing import Protocol
 
+from course.errors import UserError
 from course.serving.instance import Instance
 from course.serving.sequence import Sequence
 
@@ -15,3 +16,14 @@ class Router(Protocol):
     def choose(self, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
         """One of ``candidates``, which are in order of their ids."""
         ...
+
+
+def choose(router: Router, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
+    """What the router chooses. Raises UserError when that is none of ``candidates``."""
+    chosen = router.choose(candidates, sequence, now_s)
+    if not any(chosen is candidate for candidate in candidates):
+        raise UserError(
+            f"router {type(router).__name__} chose {chosen!r} for request {sequence.request.id}, "
+            "which is none of its candidates"
+        )
+    return chosen

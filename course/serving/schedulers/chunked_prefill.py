@@ -8,6 +8,7 @@ from course.serving.schedulers.common import (
     admit,
     check_positive,
     check_preempt,
+    check_watermark,
     run_decodes,
     run_or_make_room,
     settled,
@@ -31,6 +32,7 @@ class ChunkedPrefill:
     ) -> None:
         check_positive(max_num_sequences=max_num_sequences, token_budget=token_budget)
         check_preempt(preempt)
+        check_watermark(watermark)
         self.token_budget = token_budget
         self.max_num_sequences = max_num_sequences
         self.preempt: Preempt = preempt

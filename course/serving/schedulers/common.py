@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from course.errors import UserError
 from course.serving.draft import Draft
 from course.serving.plan import UNTIL_CHANGE, Plan
-from course.serving.sequence import Sequence
+from course.serving.sequence import Sequence, State
 from course.serving.view import InstanceView
 
 Preempt = Literal["recompute", "swap"]
@@ -30,6 +30,12 @@ def check_preempt(preempt: str) -> None:
     """Raise UserError unless ``preempt`` names a way to preempt."""
     if preempt not in ("recompute", "swap"):
         raise UserError(f"preempt must be 'recompute' or 'swap', got {preempt!r}")
+
+
+def check_watermark(watermark: float) -> None:
+    """Raise UserError unless ``watermark`` is a share of the blocks that leaves some to use."""
+    if not 0 <= watermark < 1:
+        raise UserError(f"watermark is the share of blocks to keep spare, from 0 to below 1, got {watermark}")
 
 
 def run_or_make_room(
@@ -82,6 +88,15 @@ def settled(draft: Draft) -> Plan:
     return plan
 
 
+def run_all(view: InstanceView, draft: Draft) -> None:
+    """All known tokens of every running sequence. Only those for which no memory was set aside ever need to yield."""
+    left: Iterable[Sequence] = view.running
+    if draft.can_decode_all():
+        draft.decode_all()
+        left = view.prefilling
+    run_or_make_room(draft, sorted(left, key=by_arrival), draft.tokens_left, "recompute")
+
+
 def admit(
     view: InstanceView,
     draft: Draft,
@@ -126,18 +141,22 @@ def reservation(view: InstanceView, sequence: Sequence) -> int:
 def admit_with_reservation(view: InstanceView, draft: Draft, max_num_sequences: int) -> None:
     """Admit whole prompts, first come first served, while blocks for all they may become can be set aside.
 
-    What could not even have the whole memory set aside for its n answers is refused.
+    What could not even have the whole memory set aside for its n answers is refused; what has begun elsewhere
+    is run alone instead.
     """
+    if draft.plan.preempt:
+        return
     set_aside = sum(reservation(view, sequence) for sequence in view.running)
     num_running = draft.num_running
     for sequence in view.waiting:
         needed = reservation(view, sequence)
-        if needed > view.num_blocks:
+        if needed > view.num_blocks and sequence.state is State.WAITING:
             draft.refuse(sequence, f"its {sequence.num_slots} answers reserve {needed} of {view.num_blocks} blocks")
             continue
         full = num_running and num_running + sequence.num_slots > max_num_sequences
-        if full or set_aside + needed > view.num_blocks:
+        left = draft.tokens_left(sequence)
+        if full or (num_running and set_aside + needed > view.num_blocks) or not draft.can_add(sequence, left):
             break
-        draft.add(sequence, draft.tokens_left(sequence))
+        draft.add(sequence, left)
         set_aside += needed
         num_running += sequence.num_slots

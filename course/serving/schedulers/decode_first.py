@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import Preempt, admit, check_positive, check_preempt, run_decodes, settled
+from course.serving.schedulers.common import (
+    Preempt,
+    admit,
+    check_positive,
+    check_preempt,
+    check_watermark,
+    run_decodes,
+    settled,
+)
 from course.serving.view import InstanceView
 
 
@@ -24,6 +32,7 @@ class DecodeFirst:
     ) -> None:
         check_positive(max_num_sequences=max_num_sequences, token_budget=token_budget, refill_below=refill_below)
         check_preempt(preempt)
+        check_watermark(watermark)
         self.max_num_sequences = max_num_sequences
         self.token_budget = token_budget
         self.refill_below = refill_below

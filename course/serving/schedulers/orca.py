@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import admit_with_reservation, check_positive, settled
+from course.serving.schedulers.common import admit_with_reservation, check_positive, run_all, settled
 from course.serving.view import InstanceView
 
 
@@ -21,6 +21,6 @@ class Orca:
     def schedule(self, view: InstanceView) -> Plan:
         """Everything that runs, and every prompt for which memory can be reserved."""
         draft = view.draft()
-        draft.decode_all()
+        run_all(view, draft)
         admit_with_reservation(view, draft, self.max_num_sequences)
         return settled(draft)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import admit_with_reservation, check_positive, settled
+from course.serving.schedulers.common import admit_with_reservation, check_positive, run_all, settled
 from course.serving.view import InstanceView
 
 
@@ -21,7 +21,7 @@ class Static:
         """All running sequences move on together; an empty device takes the next batch."""
         draft = view.draft()
         if view.running:
-            draft.decode_all()
+            run_all(view, draft)
         else:
             admit_with_reservation(view, draft, self.max_num_sequences)
         return settled(draft)

@@ -1,0 +1,1 @@
+"""Lesson 00: what a user of a language model feels, and how it is measured."""

@@ -1,0 +1,88 @@
+"""Two workers, three ways to use them: what the users feel, and who runs when.
+
+Everything runs on the virtual clock: the real control plane, with a cost model instead of the network.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+
+import plotly.graph_objects as go
+
+from course.figures import History, WatchedCluster, serving_overview, serving_summary
+from course.figures.latency import Latency
+from course.metrics.latency import tpot_s, ttft_s
+from course.metrics.record import RequestRecord
+from course.serving.instance import Instance
+from course.serving.routers import LeastRequests
+from course.serving.schedulers import ChunkedPrefill, PrefillFirst
+from course.simulator.linear import LinearCost
+from course.simulator.virtual import VirtualDriver
+from course.widgets import Choice, Explorer, LogSlider, Slider
+from course.workload.arrivals import poisson_arrivals
+from course.workload.build import build_workload, rows_from
+from course.workload.lengths import Lognormal, lognormal_lengths
+from course.workload.request import Workload
+from course.workload.slo import SLO
+
+SHARED = "both do both: prompts first"
+CHUNKED = "both do both: prompts in chunks"
+SPLIT = "split: one for prompts, one for answers"
+POLICIES = (SHARED, CHUNKED, SPLIT)
+
+NUM_REQUESTS = 20
+LIMITS = SLO(ttft_s=0.150, tpot_s=0.005)
+COST = LinearCost()  # of the order of the tiny model on one CPU core
+CHUNK_TOKENS = 64
+TRANSFER_S_PER_BLOCK = 5e-5  # 16 tokens between two processes of one machine
+SEED = 0
+
+CONTROLS = (
+    Slider("rate", "requests per second", 5, 60, 5, 20, help="How many new requests arrive each second"),
+    LogSlider("prompt_tokens", "prompt (tokens, median)", 16, 1024, 256, help="Half of the prompts are longer"),
+    Choice("policy", "two workers", POLICIES, SHARED, help="How the two workers share the work"),
+)
+
+
+def workload(rate: float, prompt_tokens: int) -> Workload:
+    """The requests that arrive: the same at every policy, so that only the policy differs."""
+    prompts = Lognormal(prompt_tokens, 0.6, low=8, high=4096)
+    lengths = lognormal_lengths(NUM_REQUESTS, prompts, Lognormal(24, 0.4, low=8, high=64), SEED)
+    return build_workload(rows_from(poisson_arrivals(NUM_REQUESTS, rate, SEED), *lengths))
+
+
+def cluster(policy: str) -> WatchedCluster:
+    """Two workers with memory enough, so that only time is short."""
+    if policy == SPLIT:
+        instances = [Instance(PrefillFirst(), 8192, id=0, role="prefill")]
+        instances += [Instance(PrefillFirst(), 8192, id=1, role="decode")]
+    else:
+        make = partial(ChunkedPrefill, CHUNK_TOKENS) if policy == CHUNKED else PrefillFirst
+        instances = [Instance(make(), 8192, id=i) for i in range(2)]
+    return WatchedCluster(instances, LeastRequests())
+
+
+@lru_cache(maxsize=64)
+def serve(rate: float, prompt_tokens: int, policy: str) -> tuple[tuple[RequestRecord, ...], History]:
+    """One run on the virtual clock."""
+    watched = cluster(policy)
+    driver = VirtualDriver(watched, COST, transfer_s_per_block=TRANSFER_S_PER_BLOCK)
+    recorder = driver.run(workload(rate, prompt_tokens))
+    return tuple(recorder.records), watched.history
+
+
+def figure(
+    rate: float, prompt_tokens: int, policy: str, *, ttft: Latency = ttft_s, tpot: Latency = tpot_s
+) -> go.Figure:
+    """TTFT and TPOT of every request above, who ran when below."""
+    return serving_overview(*serve(rate, prompt_tokens, policy), LIMITS, ttft=ttft, tpot=tpot)
+
+
+def summary(rate: float, prompt_tokens: int, policy: str) -> str:
+    """The same in one line."""
+    return serving_summary(*serve(rate, prompt_tokens, policy), LIMITS)
+
+
+def explorer(ttft: Latency = ttft_s, tpot: Latency = tpot_s) -> Explorer:
+    """With sliders; ``ttft`` and ``tpot`` may be the learner's own functions of a record (seconds)."""
+    return Explorer(partial(figure, ttft=ttft, tpot=tpot), CONTROLS, summary)

@@ -1,0 +1,1 @@
+"""Lesson 01: what a transformer computes for each token."""

@@ -1,0 +1,1 @@
+"""Lesson 02: why there are two phases, and what the cache costs."""

@@ -1,0 +1,91 @@
+"""Finds the exercises: each lesson's folder has an ``exercises.py``, a lab's also ``hidden.py`` and ``solutions.py``.
+
+A student's copy lacks the latter two, and everything still works. ``COURSE_LESSONS`` names further folders of lessons.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from course.errors import UserError
+from course.exercises.definition import Exercise
+
+CURRICULUM = Path(__file__).resolve().parents[1] / "curriculum"
+BESIDE = ("hidden", "solutions")
+
+
+def folders() -> dict[str, tuple[Path, str]]:
+    """Every lesson that has exercises, in the course's order, with its folder and the package it is imported from."""
+    found = {}
+    more = [Path(place) for place in os.environ.get("COURSE_LESSONS", "").split(os.pathsep) if place]
+    for root, package in [(CURRICULUM, "course.curriculum."), *((place, "") for place in more)]:
+        for file in sorted(root.glob("*/exercises.py")):
+            found[file.parent.name] = (file.parent, package)
+    order = {name: number for number, name in enumerate(table_of_contents())}
+    return dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+
+
+def table_of_contents() -> list[str]:
+    """The names of the lessons in order."""
+    from course.curriculum.contents import contents
+
+    return [lesson.name for lesson in contents().lessons]
+
+
+def lesson_named(name: str) -> str:
+    """The folder of a lesson, given its name or, as ``lab1`` for ``lab1_kv_cache``, the beginning of it."""
+    known = folders()
+    if name in known:
+        return name
+    begins = [folder for folder in known if folder.startswith(name + "_")]
+    if len(begins) == 1:
+        return begins[0]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    remedy = f"; the nearest is {near[0]!r}" if near else ""
+    raise UserError(f"there is no lesson with exercises named {name!r}{remedy} (python -m course exercises lists all)")
+
+
+def load(lesson: str) -> list[Exercise]:
+    """The exercises of a lesson, in the order of its file."""
+    return list(_load(lesson_named(lesson), os.environ.get("COURSE_LESSONS", "")))
+
+
+@cache
+def _load(folder: str, places: str) -> tuple[Exercise, ...]:
+    place, package = folders()[folder]
+    if not package and str(place.parent) not in sys.path:
+        sys.path.append(str(place.parent))
+    module = importlib.import_module(f"{package}{folder}.exercises")
+    for name in BESIDE:
+        if (place / f"{name}.py").exists():
+            importlib.import_module(f"{package}{folder}.{name}")
+    found = [value for value in vars(module).values() if isinstance(value, Exercise)]
+    unique = list({exercise.id: exercise for exercise in found}.values())
+    for exercise in unique:
+        if lesson_named(exercise.lesson) != folder:
+            raise ValueError(f"{exercise.id} is defined in {place}, which is another lesson's folder")
+    return tuple(unique)
+
+
+def exercises() -> list[Exercise]:
+    """All exercises of the course."""
+    return [exercise for lesson in folders() for exercise in load(lesson)]
+
+
+def find(exercise_id: str) -> Exercise:
+    """The exercise with this id."""
+    lesson, point, name = exercise_id.partition(".")
+    if not point or not name:
+        raise UserError(f"{exercise_id!r} is no exercise: write lesson, point, name, as in kv_cache.kv_bytes")
+    known = load(lesson)
+    for exercise in known:
+        if exercise.name == name:
+            return exercise
+    near = difflib.get_close_matches(name, [exercise.name for exercise in known], n=1, cutoff=0.0)
+    remedy = f"; the nearest is {lesson}.{near[0]}" if near else ""
+    raise UserError(f"lesson {lesson!r} has no exercise {name!r}{remedy} (python -m course exercises lists all)")

@@ -1,0 +1,54 @@
+"""Pictures: pure functions, plain data in, a plotly Figure out. Nothing here schedules, measures or displays.
+
+Beside every picture stands a ``..._summary`` with the same arguments: one line of text with rounded numbers, for
+readers who cannot see it and for tests that compare notebooks.
+
+``palette``              the colours of prefill, decode, waiting and transfer, the same in the whole course
+``style``                what all figures share: transparent background, fonts for a class room
+``watch``                records what each instance of a cluster ran, on either clock
+``spans``                from that record to what each request and each instance was doing when
+``timeline``             who runs when
+``latency``              TTFT and TPOT side by side, as distributions
+``overview``             both of these in one picture
+``gaps``                 the tokens of a stream over time, stalls marked
+``attention``            which token looks at which
+``prompt_cost``          the linear and the quadratic part of TTFT
+``kv_memory``            what fills a GPU's memory, and how many sequences fit
+``decode_cost``          time per token with and without a cache
+"""
+
+from course.figures.attention import attention_pattern, attention_summary
+from course.figures.decode_cost import cached_vs_uncached, cached_vs_uncached_summary
+from course.figures.gaps import token_gaps, token_gaps_summary
+from course.figures.kv_memory import MemoryUse, kv_memory, kv_memory_summary
+from course.figures.latency import latency_distributions, latency_summary
+from course.figures.overview import serving_overview, serving_summary
+from course.figures.prompt_cost import PromptCost, prompt_cost, prompt_cost_summary
+from course.figures.timeline import timeline, timeline_summary
+from course.figures.watch import ChunkRun, History, Move, Step, WatchedCluster
+
+__all__ = [
+    "ChunkRun",
+    "History",
+    "MemoryUse",
+    "Move",
+    "PromptCost",
+    "Step",
+    "WatchedCluster",
+    "attention_pattern",
+    "attention_summary",
+    "cached_vs_uncached",
+    "cached_vs_uncached_summary",
+    "kv_memory",
+    "kv_memory_summary",
+    "latency_distributions",
+    "latency_summary",
+    "prompt_cost",
+    "prompt_cost_summary",
+    "serving_overview",
+    "serving_summary",
+    "timeline",
+    "timeline_summary",
+    "token_gaps",
+    "token_gaps_summary",
+]

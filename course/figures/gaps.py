@@ -1,0 +1,94 @@
+"""The tokens of a stream over time: while the line is flat, the reader waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+
+from course.figures.palette import DECODE, SERIES, WAITING
+from course.figures.style import FONT_SIZE, ms, new_figure, say_count, say_ms
+from course.metrics.statistics import percentile
+
+
+class Stall(NamedTuple):
+    """A gap above the limit: between token ``token`` and the next; times in seconds."""
+
+    start_s: float
+    end_s: float
+    token: int
+
+
+def stalls(times_s: Sequence[float], limit_s: float) -> list[Stall]:
+    """The gaps of a stream that are longer than ``limit_s`` (seconds)."""
+    return [Stall(a, b, i + 1) for i, (a, b) in enumerate(pairwise(times_s)) if b - a > limit_s]
+
+
+def token_gaps(
+    streams: Mapping[str, Sequence[float]] | Sequence[float], limit_s: float, title: str = "One answer, token by token"
+) -> go.Figure:
+    """Tokens received over time, with every gap above ``limit_s`` marked and the longest one labelled.
+
+    ``streams`` holds the token times (seconds) of one answer, or of several by name.
+    """
+    named = streams if isinstance(streams, Mapping) else {"": streams}
+    traces, labels = [], []
+    for i, (name, times_s) in enumerate(named.items()):
+        colour = DECODE if len(named) == 1 else SERIES[i % len(SERIES)]
+        found = stalls(times_s, limit_s)
+        traces += [_stall_trace(found, is_first=i == 0), _stream_trace(name, times_s, colour)]
+        if found:
+            worst = max(found, key=lambda s: s.end_s - s.start_s)
+            labels.append(_label(worst))
+    axes: dict[str, Any] = {"xaxis": {"title": {"text": "time (ms)"}}, "yaxis": {"title": {"text": "tokens received"}}}
+    return new_figure(traces, title, annotations=labels, **axes)
+
+
+def token_gaps_summary(streams: Mapping[str, Sequence[float]] | Sequence[float], limit_s: float) -> str:
+    """Median and longest gap of each stream, and how many stall."""
+    named = streams if isinstance(streams, Mapping) else {"": streams}
+    return " ".join(f"{name}: {_say(t, limit_s)}" if name else _say(t, limit_s) for name, t in named.items())
+
+
+def _say(times_s: Sequence[float], limit_s: float) -> str:
+    gaps = [b - a for a, b in pairwise(times_s)]
+    if not gaps:
+        return f"{say_count(len(times_s), 'token')}, no gaps."
+    num = len(stalls(times_s, limit_s))
+    beyond = f"{num or 'none'} longer than {say_ms(limit_s)}"
+    return f"gaps: median {say_ms(percentile(gaps, 50))}, longest {say_ms(max(gaps))}, {beyond}."
+
+
+def _stream_trace(name: str, times_s: Sequence[float], colour: str) -> go.Scatter:
+    return go.Scatter(
+        name=name or "tokens",
+        x=ms(times_s),
+        y=list(range(1, len(times_s) + 1)),
+        mode="lines+markers",
+        line={"color": colour, "width": 2, "shape": "hv"},
+        marker={"color": colour, "size": 7},
+        hovertemplate="token %{y} at %{x:.0f} ms<extra>" + name + "</extra>",
+    )
+
+
+def _stall_trace(found: Sequence[Stall], is_first: bool) -> go.Scatter:
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for stall in found:
+        x += [*ms((stall.start_s, stall.end_s)), None]
+        y += [stall.token, stall.token, None]
+    line = {"color": WAITING, "width": 12}
+    return go.Scatter(name="stall", x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=is_first)
+
+
+def _label(stall: Stall) -> dict[str, object]:
+    return {
+        "text": f"<b>{say_ms(stall.end_s - stall.start_s)}</b>",
+        "x": round((stall.start_s + stall.end_s) * 500, 3),
+        "y": stall.token,
+        "yshift": -20,
+        "showarrow": False,
+        "font": {"size": FONT_SIZE},
+    }

@@ -1,0 +1,125 @@
+"""TTFT and TPOT side by side: what share of the requests was that fast or faster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from course.figures.palette import DECODE, PREFILL, SERIES
+from course.figures.style import dashed, ms, new_figure, say_ms
+from course.metrics import latency as definitions
+from course.metrics.record import RequestRecord
+from course.metrics.statistics import percentile
+from course.workload.slo import SLO
+
+Latency = Callable[[RequestRecord], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """TTFT and TPOT of the finished answers of one run, sorted, in seconds."""
+
+    ttft_s: tuple[float, ...]
+    tpot_s: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls, records: Sequence[RequestRecord], ttft: Latency = definitions.ttft_s, tpot: Latency = definitions.tpot_s
+    ) -> Latencies:
+        """Apply a definition of TTFT and one of TPOT (the course's, or a learner's); None stays out."""
+        finished = [record for record in records if record.finished]
+        values = [[latency(record) for record in finished] for latency in (ttft, tpot)]
+        first, per_token = (tuple(sorted(v for v in column if v is not None)) for column in values)
+        return cls(first, per_token)
+
+
+def latency_distributions(
+    runs: Mapping[str, Latencies] | Latencies, slo: SLO | None = None, title: str = "What the users felt"
+) -> go.Figure:
+    """One dot for each request; dashed lines show the limits of ``slo``, crosses the requests beyond them.
+
+    One run is drawn in the colours of its phases, TTFT as prefill and TPOT as decode; several runs, given by
+    name, in one colour each.
+    """
+    layout = {**latency_axes(), **latency_limits(slo), "showlegend": not isinstance(runs, Latencies)}
+    above = 80 + (24 * len(runs) if not isinstance(runs, Latencies) else 0)  # px for title and legend
+    layout |= {"margin": {"t": above}, "legend": {"orientation": "v"}}
+    return new_figure(latency_traces(runs, slo), title, height=340 + above, **layout)
+
+
+def latency_summary(runs: Mapping[str, Latencies] | Latencies, slo: SLO | None = None) -> str:
+    """Median and 90th percentile of each, run by run."""
+    if isinstance(runs, Latencies):
+        return _say(runs)
+    return " ".join(f"{name}: {_say(run)}" for name, run in runs.items())
+
+
+def _say(run: Latencies) -> str:
+    parts = []
+    for name, values in (("TTFT", run.ttft_s), ("TPOT", run.tpot_s)):
+        if values:
+            parts.append(f"{name} median {say_ms(percentile(values, 50))}, P90 {say_ms(percentile(values, 90))}")
+    return "; ".join(parts) + "." if parts else "no request finished."
+
+
+def latency_traces(runs: Mapping[str, Latencies] | Latencies, slo: SLO | None) -> list[go.Scatter]:
+    """Two traces for each run: TTFT in the first panel, TPOT in the second."""
+    named = {"": runs} if isinstance(runs, Latencies) else runs
+    limits = (slo.ttft_s, slo.tpot_s) if slo else (math.inf, math.inf)
+    traces = []
+    for i, (name, run) in enumerate(named.items()):
+        colours = (PREFILL, DECODE) if isinstance(runs, Latencies) else (SERIES[i % len(SERIES)],) * 2
+        for j, values in enumerate((run.ttft_s, run.tpot_s)):
+            traces.append(_dots(name, values, limits[j], colours[j], panel=("", "2")[j], legend=bool(name) and j == 0))
+    return traces
+
+
+def _dots(name: str, values: Sequence[float], limit_s: float, colour: str, panel: str, legend: bool) -> go.Scatter:
+    total = max(1, len(values))
+    missed = [value > limit_s for value in values]
+    return go.Scatter(
+        name=name,
+        legendgroup=name,
+        showlegend=legend,
+        x=ms(values),
+        y=[round((i + 1) / total, 4) for i in range(len(values))],
+        mode="lines+markers",
+        line={"color": colour, "width": 1.5, "shape": "hv"},
+        marker={
+            "color": colour,
+            "size": [11 if m else 8 for m in missed],
+            "symbol": ["x" if m else "circle" for m in missed],
+            "opacity": 1,
+            "line": {"width": 0},
+        },
+        hovertemplate="%{x:.3~g} ms or less: %{y:.0%} of the requests<extra>" + name + "</extra>",
+        xaxis=f"x{panel}",
+        yaxis=f"y{panel}",
+    )
+
+
+def latency_axes(bottom: float = 0.0) -> dict[str, Any]:
+    """Axes of the two panels, from ``bottom`` (share of the figure's height) to the top."""
+    axes: dict[str, Any] = {}
+    for panel, left, right, text in (("", 0.0, 0.46, "TTFT (ms)"), ("2", 0.54, 1.0, "TPOT (ms per token)")):
+        axes[f"xaxis{panel}"] = {"domain": [left, right], "anchor": f"y{panel}"}
+        axes[f"xaxis{panel}"] |= {"title": {"text": text}, "rangemode": "tozero"}
+        axes[f"yaxis{panel}"] = {"domain": [bottom, 1.0], "anchor": f"x{panel}"}
+        axes[f"yaxis{panel}"] |= {"range": [0, 1.04], "tickformat": ".0%", "showticklabels": panel == ""}
+    axes["yaxis"]["title"] = {"text": "requests"}
+    return axes
+
+
+def latency_limits(slo: SLO | None) -> dict[str, Any]:
+    """Dashed lines with labels where the limits are."""
+    shapes, annotations = [], []
+    for panel, name, limit_s in (("", "TTFT", slo.ttft_s), ("2", "TPOT", slo.tpot_s)) if slo else ():
+        if math.isfinite(limit_s):
+            shape, label = dashed(round(limit_s * 1e3, 3), f"{name} limit {say_ms(limit_s)}", panel=panel)
+            shapes.append(shape)
+            annotations.append(label)
+    return {"shapes": shapes, "annotations": annotations}

@@ -1,0 +1,51 @@
+"""A whole run in one picture: TTFT and TPOT above, who ran when below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from course.figures.latency import (
+    Latencies,
+    Latency,
+    latency_axes,
+    latency_limits,
+    latency_summary,
+    latency_traces,
+)
+from course.figures.style import new_figure
+from course.figures.timeline import layout_rows, timeline_axes, timeline_summary, timeline_traces
+from course.figures.watch import History
+from course.metrics.latency import tpot_s, ttft_s
+from course.metrics.record import RequestRecord
+from course.workload.slo import SLO
+
+HEIGHT = 860  # px, fixed: a picture that changes its height under a slider makes the page jump
+
+
+def serving_overview(
+    records: Sequence[RequestRecord],
+    history: History,
+    slo: SLO | None = None,
+    title: str = "",
+    *,
+    ttft: Latency = ttft_s,
+    tpot: Latency = tpot_s,
+) -> go.Figure:
+    """Distributions of TTFT and TPOT over the timeline of the run that made them.
+
+    ``ttft`` and ``tpot`` may be a learner's own functions of a record.
+    """
+    rows, bars = layout_rows(records, history)
+    traces = [*latency_traces(Latencies.of(records, ttft, tpot), slo), *timeline_traces(bars, "3")]
+    axes = {**latency_axes(bottom=0.68), **timeline_axes(rows, "3"), **latency_limits(slo)}
+    axes["xaxis3"] |= {"anchor": "y3"}
+    axes["yaxis3"] |= {"anchor": "x3", "domain": [0.0, 0.5]}
+    legend = {"y": 0.51, "yanchor": "bottom"}
+    return new_figure(traces, title, height=HEIGHT, barmode="overlay", legend=legend, **axes)
+
+
+def serving_summary(records: Sequence[RequestRecord], history: History, slo: SLO | None = None) -> str:
+    """The latencies, then what the workers did."""
+    return f"{latency_summary(Latencies.of(records), slo)} {timeline_summary(records, history)}"

@@ -1,0 +1,73 @@
+"""An explorer whose controls move: ipywidgets around one FigureWidget that is changed in place."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import ipywidgets
+import plotly.graph_objects as go
+
+from course.widgets.controls import Choice, Control, LogSlider, Slider, Text, Toggle
+from course.widgets.explorer import CONFIG, Explorer
+from course.widgets.redraw import redraw
+
+_STYLE = {"description_width": "13em"}
+_LAYOUT = {"width": "34em", "max_width": "100%"}
+
+
+class LiveExplorer:
+    """The controls, the figure and the summary of an explorer, and the wire between them.
+
+    Nothing waits: a change of a control is a message that the kernel answers like the running of a cell.
+    """
+
+    def __init__(self, explorer: Explorer) -> None:
+        self.explorer = explorer
+        figure, summary = explorer.draw()
+        self.inputs = {control.name: make_input(control) for control in explorer.controls}
+        self.figure = go.FigureWidget(figure)
+        self.figure._config = CONFIG
+        self.status = ipywidgets.HTML(_status(summary))
+        for each in self.inputs.values():
+            each.observe(self._on_change, names="value")
+        self.box = ipywidgets.VBox([*self.inputs.values(), self.figure, self.status])
+
+    def set(self, **values: Any) -> None:
+        """Move controls, as a hand would."""
+        for name, value in values.items():
+            self.inputs[name].value = value
+
+    def _on_change(self, change: dict[str, Any]) -> None:
+        try:
+            figure, summary = self.explorer.draw(**{name: each.value for name, each in self.inputs.items()})
+        except Exception as error:  # a learner's function may stand behind it: say so, keep the last picture
+            self.status.value = _status(f"{type(error).__name__}: {error}", role="alert")
+            return
+        redraw(self.figure, figure)
+        self.status.value = _status(summary)
+
+
+def _status(text: str, role: str = "status") -> str:
+    """One line below the picture; screen readers speak it when it changes."""
+    return f'<div role="{role}" aria-live="polite" style="font-size: 15px">{html.escape(text)}</div>'
+
+
+def make_input(control: Control) -> ipywidgets.ValueWidget:
+    """The widget of a control: focus it with Tab, move it with the arrow keys, the space bar or by typing."""
+    shared: dict[str, Any] = {"description": control.label, "tooltip": control.help or control.label}
+    shared |= {"style": _STYLE, "layout": _LAYOUT}
+    match control:
+        case Slider(low=low, high=high, step=step, value=value):
+            whole = all(isinstance(number, int) for number in (low, high, step, value))
+            kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+            return kind(value=value, min=low, max=high, step=step, **shared)
+        case LogSlider(value=value):
+            options = [(f"{number:,}", number) for number in control.values]
+            return ipywidgets.SelectionSlider(value=value, options=options, **shared)
+        case Choice(options=options, value=value):
+            return ipywidgets.Dropdown(value=value, options=list(options), **shared)
+        case Toggle(value=value):
+            return ipywidgets.Checkbox(value=value, indent=True, **shared)
+        case Text(value=value):
+            return ipywidgets.Text(value=value, continuous_update=False, **shared)
