@@ -59,5 +59,5 @@ def _check(sources: list, folder: Path | None) -> int:
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
         print(f"{name}: {reasons[0]}{more}; rebuild it: python -m course build {name}")
     if not found:
-        print(f"{len(sources)} notebooks say what their sources say.")
+        print(f"up to date: {', '.join(source.name for source in sources) or 'nothing to check'}")
     return 1 if found else 0

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from course.exercises import Exercise
 
 SUMMARY = "list the exercises"
 
@@ -17,31 +21,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print them, in the order of the course."""
     from course.exercises import registry
+    from course.exercises.show import many
 
     known = registry.load(args.lesson) if args.lesson else registry.exercises()
-    rows = [
-        {
-            "id": exercise.id,
-            "lesson": registry.lesson_named(exercise.lesson),
-            "points": exercise.points,
-            "num_checks": sum(not check.hidden for check in exercise.checks) + num_hidden(exercise),
-            "num_mistakes": len(exercise.mistakes),
-        }
-        for exercise in known
-    ]
     if args.json:
-        print(json.dumps(rows, indent=1))
+        print(json.dumps([row(exercise, registry.lesson_named(exercise.lesson)) for exercise in known], indent=1))
         return 0
-    width = max([len(str(row["id"])) for row in rows] or [0])
-    for row in rows:
-        points = f"{row['points']} point{'s' * (row['points'] != 1)}"
-        print(f"{row['id']:<{width}}  {points:<9}  {row['num_checks']} checks, {row['num_mistakes']} planted mistakes")
-    if not rows:
+    width = max([len(exercise.id) for exercise in known] or [0])
+    for exercise in known:
+        points, checks = many(exercise.points, "point"), many(num_checks(exercise), "check")
+        print(f"{exercise.id:<{width}}  {points:<9}  {checks}, {many(len(exercise.mistakes), 'planted mistake')}")
+    if not known:
         print("There are no exercises yet.")
     return 0
 
 
-def num_hidden(exercise: object) -> int:
-    """Hidden checks: those that are here, or those that are announced where they are not."""
-    here = sum(check.hidden for check in getattr(exercise, "checks", []))
-    return max(here, getattr(exercise, "hidden_checks", 0))
+def row(exercise: Exercise, lesson: str) -> dict[str, str | int]:
+    """One exercise as plain data."""
+    return {
+        "id": exercise.id,
+        "lesson": lesson,
+        "points": exercise.points,
+        "num_checks": num_checks(exercise),
+        "num_mistakes": len(exercise.mistakes),
+    }
+
+
+def num_checks(exercise: Exercise) -> int:
+    """All checks: hidden ones are announced also where they are not at hand."""
+    hidden = sum(check.hidden for check in exercise.checks)
+    return len(exercise.checks) - hidden + max(hidden, exercise.hidden_checks)

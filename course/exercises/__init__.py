@@ -13,7 +13,7 @@ from course.exercises.notebook import NotPassedError, check_cell, exercise, solu
 from course.exercises.progress import use_my_solutions
 from course.exercises.prover import prove
 from course.exercises.registry import exercises, find, load
-from course.exercises.scorecard import scorecard
+from course.exercises.score import scorecard
 
 __all__ = [
     "PLAIN",

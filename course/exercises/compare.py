@@ -40,7 +40,7 @@ def difference(expected: Any, got: Any, tolerance: Tolerance | None = None, wher
         return _dict_difference(expected, got, tolerance, where)
     if not _same_kind(expected, got):
         return _wrong_kind(expected, got, where)
-    if isinstance(expected, float) and _close(expected, float(got), tolerance or NUMBERS):
+    if isinstance(expected, float) and _close(expected, got, tolerance or NUMBERS):
         return None
     if not isinstance(expected, float) and expected == got:
         return None
@@ -72,11 +72,11 @@ def _wrong_kind(expected: Any, got: Any, where: str) -> str:
 
 
 def _close(expected: float, got: float, tolerance: Tolerance) -> bool:
-    if math.isnan(expected) or math.isnan(got):
-        return math.isnan(expected) and math.isnan(got)
     try:
+        if math.isnan(expected) or math.isnan(got):
+            return math.isnan(expected) and math.isnan(got)
         return math.isclose(expected, got, rel_tol=tolerance.rtol, abs_tol=tolerance.atol)
-    except OverflowError:
+    except OverflowError:  # an int beyond all floats
         return False
 
 

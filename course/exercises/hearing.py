@@ -74,7 +74,7 @@ class Court:
         """Run the cell."""
         e = self.exercise
         request: dict[str, Any] = {"do": "load", "grants": list(e.grants)}
-        request |= {"through": e.through, "through_name": e.through_name}
+        request |= {"through": e.through, "through_name": e.through_name, "not_granted": worker.not_granted}
         request |= {"text": self.answer.text, "name": self.answer.name, "is_class": e.is_class}
         request |= {"seconds": e.seconds, "patience": e.seconds + GRACE_S - 1, "memory_mb": e.memory_mb}
         reply, finding = self.ask(worker, request, "")
@@ -96,7 +96,7 @@ class Court:
         except StopIteration:
             return None
         except WrongError as wrong:
-            return self.finding(str(wrong), ("rule", str(wrong)), text, "", show(got), raw=(None, got))
+            return self.finding(_sentence(str(wrong)), ("rule", str(wrong)), text, "", show(got), raw=(None, got))
         except (GoneError, TooLateError):
             raise
         except Exception as error:  # the check went on with an answer that it could not use

@@ -9,6 +9,7 @@ from course.exercises import sentences, source
 from course.exercises.compare import difference
 from course.exercises.definition import Check, Exercise, Mistake
 from course.exercises.hearing import Answer, Court
+from course.exercises.show import many
 from course.exercises.verdict import Finding, Verdict
 from course.exercises.warm import Warm, shared
 
@@ -61,10 +62,10 @@ def _not_attempted(exercise: Exercise, message: str, seed: int, printed: str = "
 def _passed(exercise: Exercise, court: Court) -> Verdict:
     picture = next((check.picture for check in reversed(exercise.checks) if check.picture), None)
     number = len(exercise.checks)
-    message = f"Passed: {number} check{'s' * (number != 1)} on random inputs."
+    message = f"Passed: {many(number, 'check')} on random inputs."
     left = exercise.hidden_checks - sum(check.hidden for check in exercise.checks)
     if left > 0:
-        message = f"Public checks passed ({number}); {left} hidden check{'s' * (left != 1)} follow when it is graded."
+        message = f"Public checks passed ({number}); then {many(left, 'hidden check')} at grading."
     return Verdict(
         exercise.id,
         "passed",

@@ -6,6 +6,7 @@ import ast
 import inspect
 import linecache
 import sys
+import textwrap
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class NotPassedError(AssertionError):
 
     def _render_traceback_(self) -> list[str]:
         """In a notebook: the sentence, without a page of frames that are not the learner's."""
-        return [f"NotPassed: {self}"]
+        return [f"NotPassedError: {self}"]
 
 
 @dataclass
@@ -141,12 +142,12 @@ def cell_text(learner: Any, frame: types.FrameType) -> str:
     """The text of the running cell; outside of a notebook, that of the decorated object."""
     running = shell()
     if running is None or frame.f_globals is not running.user_ns:
-        return inspect.getsource(learner)
+        return textwrap.dedent(inspect.getsource(learner))
     text = "".join(linecache.getlines(frame.f_code.co_filename))
     name = getattr(learner, "__name__", "")
     if definition_of(text, name) is None:  # below a cell magic such as %%time: take what was typed
-        typed = running.user_ns.get("In") or [""]
-        text = "\n".join("" if line.startswith("%%") else line for line in typed[-1].splitlines())
+        typed = running.history_manager.input_hist_raw[-1]
+        text = "\n".join("" if line.startswith("%%") else line for line in typed.splitlines())
     return text + "\n" if not text.endswith("\n") else text
 
 

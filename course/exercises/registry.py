@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -17,15 +18,20 @@ from course.exercises.definition import Exercise
 
 CURRICULUM = Path(__file__).resolve().parents[1] / "curriculum"
 BESIDE = ("hidden", "solutions")
+NUMBERED = re.compile(r"^lesson_\d+_")
 
 
 def folders() -> dict[str, tuple[Path, str]]:
-    """Every lesson that has exercises, in the course's order, with its folder and the package it is imported from."""
+    """Every lesson that has exercises, in the course's order, with its folder and the module of its exercises.
+
+    The folder ``lesson_02_kv_cache`` is the lesson ``kv_cache``; any other folder's name is its lesson's.
+    """
     found = {}
     more = [Path(place) for place in os.environ.get("COURSE_LESSONS", "").split(os.pathsep) if place]
     for root, package in [(CURRICULUM, "course.curriculum."), *((place, "") for place in more)]:
         for file in sorted(root.glob("*/exercises.py")):
-            found[file.parent.name] = (file.parent, package)
+            folder = file.parent
+            found[NUMBERED.sub("", folder.name)] = (folder, f"{package}{folder.name}.exercises")
     order = {name: number for number, name in enumerate(table_of_contents())}
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
@@ -56,20 +62,19 @@ def load(lesson: str) -> list[Exercise]:
 
 
 @cache
-def _load(folder: str, places: str) -> tuple[Exercise, ...]:
-    place, package = folders()[folder]
-    if not package and str(place.parent) not in sys.path:
-        sys.path.append(str(place.parent))
-    module = importlib.import_module(f"{package}{folder}.exercises")
-    for name in BESIDE:
-        if (place / f"{name}.py").exists():
-            importlib.import_module(f"{package}{folder}.{name}")
-    found = [value for value in vars(module).values() if isinstance(value, Exercise)]
-    unique = list({exercise.id: exercise for exercise in found}.values())
-    for exercise in unique:
-        if lesson_named(exercise.lesson) != folder:
-            raise ValueError(f"{exercise.id} is defined in {place}, which is another lesson's folder")
-    return tuple(unique)
+def _load(lesson: str, places: str) -> tuple[Exercise, ...]:
+    folder, name = folders()[lesson]
+    if str(folder.parent) in places.split(os.pathsep) and str(folder.parent) not in sys.path:
+        sys.path.append(str(folder.parent))
+    module = importlib.import_module(name)
+    for other in BESIDE:
+        if (folder / f"{other}.py").exists():
+            importlib.import_module(f"{name.removesuffix('exercises')}{other}")
+    found = {value.id: value for value in vars(module).values() if isinstance(value, Exercise)}
+    for exercise in found.values():
+        if lesson_named(exercise.lesson) != lesson:
+            raise ValueError(f"{exercise.id} is defined in {folder}, which is another lesson's folder")
+    return tuple(found.values())
 
 
 def exercises() -> list[Exercise]:

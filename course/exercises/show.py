@@ -29,6 +29,11 @@ def describe(value: Any) -> str:
     return f"{kind_of(value)}, {show(value)}" if isinstance(value, (str, list, tuple, dict, set)) else kind_of(value)
 
 
+def many(number: int, thing: str) -> str:
+    """``1 check``, ``2 checks``."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
 def kind_of(value: Any) -> str:
     """The kind of a value with its article: ``an int``, ``a tensor``."""
     if value is None:
@@ -89,8 +94,8 @@ def _text(value: Any) -> str:
         return str(bool(value))
     if isinstance(value, (float, np.floating)):
         return repr(float(f"{float(value):.10g}"))
-    if isinstance(value, np.integer):
-        return str(int(value))
+    if isinstance(value, (int, np.integer)):
+        return str(int(value)) if int(value).bit_length() < 1000 else "a huge int"
     if isinstance(value, list):
         return f"[{_many(value)}]"
     if isinstance(value, tuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import atexit
 import contextlib
 import json
@@ -24,6 +25,7 @@ KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIB
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 STARTING_S = 120.0
 MOST_WORDS = 2000
+ALWAYS = frozenset(sys.stdlib_module_names)
 
 
 class GoneError(Exception):
@@ -123,7 +125,8 @@ class Warm:
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self.control, [b"B"], [theirs.fileno()])
-        return Worker(ours)
+        granted = packages_of(grants)
+        return Worker(ours, sorted(packages_of(self.asked) - granted - ALWAYS))
 
     def _end(self, worker: Worker) -> None:
         worker.sock.close()
@@ -138,8 +141,9 @@ class Warm:
 class Worker:
     """A conversation with the process of one verdict."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, not_granted: list[str]) -> None:
         self.sock = sock
+        self.not_granted = not_granted
         self.deadline = time.monotonic() + 10.0
 
     def allow(self, seconds: float) -> None:
@@ -159,6 +163,17 @@ class Worker:
         if not is_answer(answer):
             raise GoneError
         return answer
+
+
+def packages_of(grants: Sequence[str]) -> set[str]:
+    """The top-level packages that import lines name."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse("\n".join(grants))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
 
 
 def is_answer(answer: Any) -> bool:

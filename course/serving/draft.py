@@ -169,6 +169,8 @@ class Draft:
 
     def _block_to_copy(self, sequence: Sequence) -> int | None:
         """The block that the next token goes into while others still hold it at this point of the plan, or None."""
+        if sequence._request.n == 1:
+            return None  # only answers to one prompt share a block that is not full
         block = self._memory.block_to_write(sequence)
         if block is None or self._pool.references(block) - self._released.get(block, 0) == 1:
             return None

@@ -20,9 +20,7 @@ from tests.engine.conftest import (
 
 def serve_all(engine: LocalEngine) -> list[list[int]]:
     """All prompts at once, each with its own answer length."""
-    answers = [
-        engine.submit(prompt, length)[0] for prompt, length in zip(make_prompts(), ANSWER_LENGTHS, strict=True)
-    ]
+    answers = [engine.submit(prompt, length)[0] for prompt, length in zip(make_prompts(), ANSWER_LENGTHS, strict=True)]
     run_to_end(engine)
     return [answer.tokens for answer in answers]
 

@@ -55,19 +55,19 @@ def close(memory_mb: int, cpu_s: int) -> None:
 
 def limit_resources(memory_mb: int, cpu_s: int) -> None:
     """So much memory on top of what is mapped already, so many seconds of processor, no file of any size."""
-    for limit, most in (
-        (resource.RLIMIT_AS, mapped_bytes() + (memory_mb << 20)),
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 64),
-    ):
+    limits = {
+        resource.RLIMIT_CPU: cpu_s,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 64,
+    }
+    mapped = mapped_bytes()
+    if mapped:  # elsewhere than on Linux it is not known, and the limit is not kept either
+        limits[resource.RLIMIT_AS] = mapped + (memory_mb << 20)
+    for limit, most in limits.items():
         hard = resource.getrlimit(limit)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        try:
-            resource.setrlimit(limit, (most, most))
-        except (ValueError, OSError):  # macOS knows RLIMIT_AS and refuses it
-            continue
+        resource.setrlimit(limit, (most, most))
 
 
 def mapped_bytes() -> int:

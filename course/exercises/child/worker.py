@@ -92,6 +92,7 @@ class Bench:
         self.learner: Any = None
         self.through: Callable[..., Any] | None = None
         self.instances: dict[int, Any] = {}
+        self.aside: list[types.ModuleType] = []
         self.seconds = self.patience = 1.0
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -124,6 +125,7 @@ class Bench:
             apart: dict[str, Any] = {}
             exec(compile(request["through"], "<through>", "exec"), apart)
             self.through = apart[request["through_name"]]
+        self.aside = set_aside(request["not_granted"])
         strict, lenient = parts_of(request["text"], request["name"])
         names["get_ipython"] = MagicIgnored
         self.seconds, self.patience = request["seconds"], request["patience"]
@@ -158,6 +160,12 @@ class Bench:
         value = work()
         self.seconds, self.patience = stop_clocks()
         return value
+
+
+def set_aside(packages: list[str]) -> list[types.ModuleType]:
+    """Take out packages that are loaded for other exercises: a verdict must not depend on what was judged before."""
+    names = [name for name in sys.modules if name.split(".")[0] in packages]
+    return [sys.modules.pop(name) for name in names]
 
 
 def run_cell(strict: list[ast.stmt], lenient: list[ast.stmt], names: dict[str, Any]) -> None:

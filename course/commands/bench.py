@@ -1,0 +1,79 @@
+"""``python -m course bench engine``: our engine beside Hugging Face transformers, same work, one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from course.commands.outputs import check_writable
+
+SUMMARY = "measure the engine beside Hugging Face transformers on the same requests"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("what", choices=["engine"], help="what to measure")
+    parser.add_argument("--model", choices=["tiny", "small"], default="tiny", help="shape, with random weights")
+    parser.add_argument("--repeats", type=int, default=3, help="runs per system; medians are printed (default 3)")
+    parser.add_argument("--systems", nargs="+", metavar="SYSTEM", help="some of them only; default all")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--requests", type=int, default=None, help="fewer or more than the benchmark's own number")
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the rows to FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the table, write the file."""
+    check_writable(args.json)
+    from tqdm import tqdm
+
+    from course.engine.benchmark.bench import SYSTEMS, run_bench
+
+    systems = args.systems or list(SYSTEMS)
+    with tqdm(total=len(systems) * args.repeats, unit="run", desc="bench", leave=False) as bar:
+        rows = run_bench(
+            args.model, systems, args.repeats, args.dtype, args.requests, on_run=lambda system: bar.update()
+        )
+    print(conditions(args))
+    print(table(rows))
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+    return 0
+
+
+def conditions(args: argparse.Namespace) -> str:
+    """What was measured, on what."""
+    import torch
+    import transformers
+
+    from course.engine.benchmark.work import make_work
+    from course.model.config import benchmark_shape
+
+    work = make_work(args.model, benchmark_shape(args.model).vocab_size, args.requests)
+    return (
+        f"{args.model} ({args.dtype}), {len(work.prompts)} requests at time 0, "
+        f"{sum(map(len, work.prompts))} prompt and {sum(work.output_lengths)} answer tokens, greedy; "
+        f"median of {args.repeats}\n"
+        f"one thread, torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"Python {sys.version.split()[0]}"
+    )
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as text, with ratios to continuous batching where that was run."""
+    from course.engine.benchmark.bench import BASELINE, SYSTEMS
+
+    base = next((row["tokens_per_s"] for row in rows if row["system"] == BASELINE), None)
+    lines = [f"{'system':<44}{'tokens/s':>10}{'ratio':>8}{'TTFT ms':>10}{'TPOT ms':>10}{'peak MB':>10}"]
+    for row in rows:
+        ratio = f"{row['tokens_per_s'] / base:.2f}" if base else "-"
+        lines.append(
+            f"{SYSTEMS[row['system']]:<44}{row['tokens_per_s']:>10.0f}{ratio:>8}{row['mean_ttft_ms']:>10.0f}"
+            f"{row['mean_tpot_ms']:>10.1f}{row['peak_rss_mb']:>10.0f}"
+        )
+    if base:
+        lines.append(f"ratio: tokens/s over {SYSTEMS[BASELINE]}; tokens are prompt and answer tokens")
+    return "\n".join(lines)

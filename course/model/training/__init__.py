@@ -1,0 +1,1 @@
+"""Train the course's own tiny language model from text that is already on this machine."""
