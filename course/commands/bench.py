@@ -30,9 +30,10 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.json)
     from tqdm import tqdm
 
-    from course.engine.benchmark.bench import SYSTEMS, run_bench
+    from course.engine.benchmark.bench import SYSTEMS, check_options, run_bench
 
     systems = args.systems or list(SYSTEMS)
+    check_options(systems, args.repeats, args.requests)
     with tqdm(total=len(systems) * args.repeats, unit="run", desc="bench", leave=False) as bar:
         rows = run_bench(
             args.model, systems, args.repeats, args.dtype, args.requests, on_run=lambda system: bar.update()

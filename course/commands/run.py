@@ -47,6 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve the trace, print the latencies, write the result."""
     check_writable(args.json)
+    if args.host_blocks < 0:
+        raise UserError(f"--host-blocks must be 0 (no swapping) or more, got {args.host_blocks}")
     scheduler = make_policy(args)
     workload = make_workload(args)
     print(describe(workload, args))

@@ -14,6 +14,7 @@ from course.engine.answer import Answer
 from course.engine.executor import Executor, Text, Token
 from course.engine.intake import Prompt, make_request
 from course.engine.sampling import GREEDY, Sampling
+from course.errors import UserError
 from course.metrics.record import Recorder
 from course.model.loading import Model, load_model
 from course.serving.actions import Action, RunBatch, SequenceEnded, WakeAt
@@ -53,6 +54,8 @@ class LocalEngine:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         policy = make_scheduler(scheduler) if isinstance(scheduler, str) else scheduler
+        if num_host_blocks < 0:
+            raise UserError(f"num_host_blocks must be 0 (no swapping) or more, got {num_host_blocks}")
         self.instance = Instance(
             policy, num_blocks, block_size, prefix_cache=prefix_cache, num_host_blocks=num_host_blocks
         )

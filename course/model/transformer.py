@@ -56,8 +56,7 @@ class Transformer:
         packed: bool = True,
     ) -> None:
         check_weights(config, weights)
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"the device {device!r} is not available here; use cpu")
+        check_device(device)
         self.config = config
         self.dtype = dtype
         self.device = device
@@ -118,6 +117,15 @@ class Transformer:
         angles = torch.outer(positions.float(), self.rope_frequencies)
         rotation = torch.polar(torch.full_like(angles, self.config.rope_scale), angles)
         return rotation.to(torch.complex128 if self.dtype == torch.float64 else torch.complex64)[:, None]
+
+
+def check_device(device: str) -> None:
+    """Raise UserError unless the device is cpu, or a CUDA device that is here."""
+    kind, _, index = device.partition(":")
+    num_gpus = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else 0
+    is_here = device == "cpu" or ((index or "0").isdigit() and int(index or 0) < num_gpus)
+    if not is_here:
+        raise UserError(f"the device {device!r} is not available here; use cpu{' or cuda' if num_gpus else ''}")
 
 
 def rms_norm(x: Tensor, eps: float) -> Tensor:

@@ -12,6 +12,7 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
+from course.errors import UserError
 from course.metrics.record import Recorder
 from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, StartTransfer, WakeAt
 from course.serving.batch import Batch, TokenResult
@@ -60,6 +61,7 @@ class VirtualDriver:
 
     def run(self, workload: Workload) -> Recorder:
         """Serve everything. Raises StalledError if a scheduler leaves sequences waiting for ever."""
+        self._check_block_size(workload)
         self._lengths = workload.output_lengths
         for request in workload.requests:
             self.at(request.arrival_s, self._arrive, request)
@@ -78,6 +80,15 @@ class VirtualDriver:
                 self.after_event(now_s)
         self.cluster.check_not_stalled()
         return self.recorder
+
+    def _check_block_size(self, workload: Workload) -> None:
+        for instance in self.cluster.instances.values():
+            pool = instance.memory.pool
+            if pool.prefix_cache and workload.block_size and workload.block_size != pool.block_size:
+                raise UserError(
+                    f"instance {instance.id} has blocks of {pool.block_size} tokens but the workload's prefix hashes "
+                    f"stand for blocks of {workload.block_size}: build one of them anew, or turn the prefix cache off"
+                )
 
     def _arrive(self, request: Request, now_s: float) -> list[Action]:
         self.recorder.on_arrival(request)

@@ -53,7 +53,7 @@ def test_every_request_ends_and_no_block_leaks(name: str, data: st.DataObject):
 
 
 @given(data=st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_split_cluster_serves_all_and_survives_losses(data: st.DataObject):
     served = data.draw(workloads(max_requests=8))
     cluster = Cluster(

@@ -202,7 +202,7 @@ class Forgiving(Cluster):
 
 
 @given(served=workloads(max_requests=8), seed=st.integers(0, 10**6), data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_rejected_plan_changes_nothing_and_the_run_goes_on(served, seed: int, data: st.DataObject):
     dice = Random(seed)
     cluster = Forgiving(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from course.errors import UserError
 from course.metrics.record import Outcome, Recorder
 from course.serving.actions import Action
 from course.serving.cluster import Cluster, StalledError
@@ -83,6 +84,13 @@ def test_a_prompt_stalls_the_answers_of_prefill_first_but_not_of_chunked_prefill
 def test_all_answers_of_a_prompt_come_out_together():
     recorder = driver().run(workload(request(0, 4, 2, n=3)))
     assert [r.token_times_s for r in recorder.records] == [[2.0, 2.0 + step(3, 4, 4, 4)]] * 3
+
+
+def test_hashes_for_other_blocks_than_the_pool_has_are_an_error():
+    served = Workload([request(0, 8, 1)], {0: 1}, block_size=16)
+    with pytest.raises(UserError, match=r"instance 0 has blocks of 4 tokens.*prefix hashes.*blocks of 16"):
+        driver(instance(prefix_cache=True)).run(served)
+    driver(instance(prefix_cache=False)).run(served)
 
 
 def test_a_cached_prefix_is_not_paid_for_again():

@@ -60,6 +60,16 @@ class Worker:
         raise RuntimeError(f"the benchmark's process for {self.system} died: {''.join(last_words)}")
 
 
+def check_options(systems: Sequence[str], repeats: int, num_requests: int | None) -> None:
+    """Raise UserError for an unknown system, no repeats or no requests."""
+    if unknown := [name for name in systems if name not in SYSTEMS]:
+        raise UserError(f"unknown system {unknown[0]!r}; choose from: {', '.join(SYSTEMS)}")
+    if repeats < 1:
+        raise UserError(f"repeats must be at least 1, got {repeats}")
+    if num_requests is not None and num_requests < 1:
+        raise UserError(f"the benchmark needs at least 1 request, got {num_requests}")
+
+
 def run_bench(
     model: str = "tiny",
     systems: Sequence[str] = tuple(SYSTEMS),
@@ -73,12 +83,9 @@ def run_bench(
     ``cpu_s`` is what the process computed: far below the wall time, another program was in the way.
 
     Systems take turns within each repeat, so that a slow minute of the machine hits all alike.
-    Raises UserError for an unknown system or no repeats.
+    Raises UserError as `check_options` does.
     """
-    if unknown := [name for name in systems if name not in SYSTEMS]:
-        raise UserError(f"unknown system {unknown[0]!r}; choose from: {', '.join(SYSTEMS)}")
-    if repeats < 1:
-        raise UserError(f"repeats must be at least 1, got {repeats}")
+    check_options(systems, repeats, num_requests)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
     workers: list[Worker] = []
     try:
