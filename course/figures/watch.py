@@ -28,7 +28,10 @@ class ChunkRun(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of an instance; times in seconds on the clock of the run."""
+    """One step of an instance; times in seconds on the clock of the run.
+
+    Decode steps that the simulator made one event are one `Step`, whose chunks have one token for each.
+    """
 
     instance_id: int
     start_s: float
@@ -65,6 +68,7 @@ class WatchedCluster(Cluster):
     ) -> None:
         self.history = History()
         self._began: dict[int, tuple[float, tuple[ChunkRun, ...]]] = {}
+        self._num_steps: dict[int, int] = {}  # of the batch that runs, as far as reported
         self._moving: dict[int, Move] = {}
         super().__init__(instances, router, decode_router)
         self.history.roles = {instance.id: instance.role for instance in self.instances.values()}
@@ -76,18 +80,36 @@ class WatchedCluster(Cluster):
             match action:
                 case RunBatch(batch):
                     self._began[batch.instance_id] = (now_s, chunk_runs(batch))
-                case StartTransfer(transfer):
-                    source, target = transfer.source.id, transfer.target.id
-                    num_blocks = len(transfer.source_blocks)
-                    self._moving[transfer.id] = Move(*transfer.sequence.id, source, target, now_s, now_s, num_blocks)
+                    self._num_steps[batch.instance_id] = 0
         return actions
 
-    def on_batch_done(self, instance_id: int, results: list[TokenResult], now_s: float) -> list[Action]:
+    def start_transfers(self, now_s: float) -> list[Action]:
+        """Note what sets out."""
+        actions = super().start_transfers(now_s)
+        for action in actions:
+            if isinstance(action, StartTransfer):
+                transfer = action.transfer
+                source, target = transfer.source.id, transfer.target.id
+                num_blocks = len(transfer.source_blocks)
+                self._moving[transfer.id] = Move(*transfer.sequence.id, source, target, now_s, now_s, num_blocks)
+        return actions
+
+    def on_batch_progress(self, instance_id: int, num_steps: int, now_s: float) -> list[Action]:
+        """Count the steps of the batch that runs."""
+        self._num_steps[instance_id] += num_steps
+        return super().on_batch_progress(instance_id, num_steps, now_s)
+
+    def on_batch_done(
+        self, instance_id: int, results: list[TokenResult], now_s: float, num_steps: int = 1
+    ) -> list[Action]:
         """Note what ended."""
         if began := self._began.pop(instance_id, None):
             start_s, chunks = began
+            num_steps_in_all = self._num_steps.pop(instance_id) + num_steps
+            if num_steps_in_all > 1:
+                chunks = tuple(chunk._replace(num_tokens=num_steps_in_all) for chunk in chunks)
             self.history.steps.append(Step(instance_id, start_s, now_s, chunks))
-        return super().on_batch_done(instance_id, results, now_s)
+        return super().on_batch_done(instance_id, results, now_s, num_steps)
 
     def on_transfer_done(self, transfer_id: int, now_s: float) -> list[Action]:
         """Note what has arrived."""

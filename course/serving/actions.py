@@ -47,6 +47,15 @@ class StopTransfer(NamedTuple):
     transfer: Transfer
 
 
+class CutShort(NamedTuple):
+    """Somebody came or went at an instance whose batch holds for several steps: end it with the step that runs now.
+
+    Who reports every step has nothing to do.
+    """
+
+    instance_id: int
+
+
 class SequenceForked(NamedTuple):
     """``sibling`` shares the prompt of ``parent`` and goes its own way from its first token on."""
 
@@ -67,4 +76,4 @@ class WakeAt(NamedTuple):
     time_s: float
 
 
-Action = RunBatch | StartTransfer | StopTransfer | SequenceForked | SequenceEnded | WakeAt
+Action = RunBatch | CutShort | StartTransfer | StopTransfer | SequenceForked | SequenceEnded | WakeAt

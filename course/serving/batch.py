@@ -46,25 +46,46 @@ class BlockCopy(NamedTuple):
     target: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Batch:
-    """One step of one instance. ``step`` numbers the steps of that instance from 0."""
+    """One step of one instance. ``step`` numbers the steps of that instance from 0.
+
+    The chunks are ``prompts`` (whatever is not a plain decode step) and one token for each of ``decodes``.
+    ``holds`` is a permission to run the batch that many times in a row, each time one token further, before its end is
+    reported; a data plane that reports after one step is always right.
+    """
 
     instance_id: int
     step: int
-    chunks: list[ScheduledChunk]
+    prompts: list[ScheduledChunk] = field(default_factory=list)
+    decodes: tuple[Sequence, ...] = ()
     swap_out: list[BlockCopy] = field(default_factory=list)
     copies: list[BlockCopy] = field(default_factory=list)
     swap_in: list[BlockCopy] = field(default_factory=list)
+    holds: int = 1
+
+    @property
+    def chunks(self) -> list[ScheduledChunk]:
+        """All chunks, decodes first. Positions are those of the step that runs now."""
+        decodes = [ScheduledChunk(s, s._num_computed, 1, s._block_table, (s,)) for s in self.decodes]
+        return decodes + self.prompts
 
     @property
     def num_tokens(self) -> int:
-        """Tokens computed by the forward pass."""
-        return sum(chunk.num_tokens for chunk in self.chunks)
+        """Tokens computed by one forward pass."""
+        return len(self.decodes) + sum(chunk.num_tokens for chunk in self.prompts)
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """The sequences that have a chunk."""
+        return [*self.decodes, *(chunk.sequence for chunk in self.prompts)]
 
 
 class TokenResult(NamedTuple):
     """One sampled token, as far as the control plane needs to know it.
+
+    Every sequence in the ``samples`` of a chunk needs one; for the ``decodes`` of a batch it may be left out where
+    there is nothing to say (not finished, no hash).
 
     ``finished`` says that the answer ends with this token (end-of-sequence, or the length
     that a trace dictates). ``block_hash`` is the chained hash of the block that this token

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from course.errors import UserError
-from course.serving.actions import Action, RunBatch, SequenceEnded, SequenceForked, Transfer, WakeAt
+from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, SequenceForked, Transfer, WakeAt
 from course.serving.batch import TokenResult
 from course.serving.instance import Instance
 from course.serving.routers import LeastRequests, RoundRobin, Router, choose
@@ -73,12 +73,22 @@ class Cluster:
 
     # steps
 
-    def on_batch_done(self, instance_id: int, results: list[TokenResult], now_s: float) -> list[Action]:
-        """An instance has finished its step; ``results`` holds a token for every sequence that sampled."""
+    def on_batch_progress(self, instance_id: int, num_steps: int, now_s: float) -> list[Action]:
+        """So many steps of a batch that holds for more are done, and the next one runs."""
+        self.instances[instance_id].advance(num_steps)
+        return []
+
+    def on_batch_done(
+        self, instance_id: int, results: list[TokenResult], now_s: float, num_steps: int = 1
+    ) -> list[Action]:
+        """An instance has finished its batch, ``num_steps`` after the last report.
+
+        ``results`` are those of the last step; `TokenResult` says whose are needed.
+        """
         if (instance := self.instances.get(instance_id)) is None:
             return []  # the instance was lost meanwhile: its sequences are elsewhere
+        ended, forked = instance.complete(results, num_steps)
         self._wake(instance)
-        ended, forked = instance.complete(results)
         actions: list[Action] = []
         for sibling in forked:
             self._home[sibling] = instance
@@ -169,30 +179,48 @@ class Cluster:
     # decisions
 
     def decide(self, now_s: float) -> list[Action]:
-        """Start transfers for which there is room, then ask every idle instance that something happened to.
+        """Start transfers and ask idle instances until nothing more follows from what has happened.
 
-        Raises PlanError when a scheduler breaks a rule: that instance is unchanged, and what others decided
-        before it is
+        Raises PlanError when a scheduler breaks a rule: that instance is unchanged, and what was decided before is
         returned by the next call.
         """
         actions = self._undelivered
-        actions += self.handovers.start(self._with_role("decode"), now_s)
+        actions += self.start_transfers(now_s)
         while self._to_decide:
             instance = self.instances[next(iter(self._to_decide))]
             if instance.is_idle and instance.has_work:
-                decision = instance.schedule(now_s)
-                for sequence, reason in decision.refused:
-                    self._forget(sequence)
-                    actions.append(SequenceEnded(sequence, reason))
-                    actions += self._end_request(sequence.request.id, State.REFUSED, reason)
-                if decision.batch:
-                    actions.append(RunBatch(decision.batch))
-                if decision.wake_at_s is not None:
-                    actions.append(WakeAt(decision.wake_at_s))
-                if decision.ask_again:
+                if self._ask(instance, now_s):
                     continue
+            elif instance.in_flight and instance.in_flight.holds > 1:
+                actions.append(CutShort(instance.id))
             self._to_decide.pop(instance.id)
+            if not self._to_decide:
+                actions += self.start_transfers(now_s)  # an admission may have made room in the queue of a target
         self._undelivered = []
+        return actions
+
+    def _ask(self, instance: Instance, now_s: float) -> bool:
+        """Let an instance decide; whether it wants to be asked again at once."""
+        decision = instance.schedule(now_s)
+        for sequence, reason in decision.refused:
+            self._forget(sequence)
+            self._undelivered.append(SequenceEnded(sequence, reason))
+            self._undelivered += self._end_request(sequence.request.id, State.REFUSED, reason)
+        if decision.batch:
+            self._undelivered.append(RunBatch(decision.batch))
+        if decision.wake_at_s is not None:
+            self._undelivered.append(WakeAt(decision.wake_at_s))
+        return decision.ask_again
+
+    def start_transfers(self, now_s: float) -> list[Action]:
+        """Start every transfer for which there is room.
+
+        A driver whose transfers may take no time calls this, and reports their ends, before it calls `decide`.
+        """
+        actions: list[Action] = []
+        for action in self.handovers.start(self._with_role("decode"), now_s):
+            self._wake(action.transfer.target)
+            actions.append(action)
         return actions
 
     # inside

@@ -41,7 +41,9 @@ class Draft:
         """Sequences that run once the plan is carried out (a prompt with n > 1 counts n)."""
         admitted = sum(c.sequence.num_slots for c in self._plan.chunks if c.sequence.state is not State.RUNNING)
         preempted = sum(p.sequence.num_slots for p in self._plan.preempt)
-        return sum(s.num_slots for s in self._instance.running) + admitted - preempted
+        running, decoding = self._instance.running, self._instance.decoding
+        unforked = sum(s.num_slots - 1 for s in running if s not in decoding) if len(running) > len(decoding) else 0
+        return len(running) + unforked + admitted - preempted
 
     # chunks
 
@@ -90,6 +92,26 @@ class Draft:
         self.num_tokens += num_tokens
         self._plan.chunks.append(Chunk(sequence, num_tokens))
 
+    def can_decode_all(self) -> bool:
+        """Whether there are blocks for one more token of every sequence that decodes."""
+        return self._memory.blocks_for_decodes(self._instance.decoding) <= self.num_free_blocks
+
+    def decode_all(self) -> None:
+        """Run one token of every sequence that decodes."""
+        decoding = self._instance.decoding
+        for sequence in self._used:
+            if sequence in decoding:
+                raise PlanError(f"{sequence!r} appears twice in one plan: decode_all includes it")
+        needed = self._memory.blocks_for_decodes(decoding)
+        if needed > self.num_free_blocks:
+            raise PlanError(
+                f"decode_all needs {needed} blocks for {len(decoding)} sequences but {self.num_free_blocks} are free; "
+                "preempt some or run fewer"
+            )
+        self.num_free_blocks -= needed
+        self.num_tokens += len(decoding)
+        self._plan.decode_all = True
+
     # preemptions and refusals
 
     def can_swap(self, sequence: Sequence) -> bool:
@@ -137,7 +159,7 @@ class Draft:
             raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not a sequence")
         if sequence not in self._instance.running and sequence not in self._instance.waiting:
             raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not on instance {self._instance.id}")
-        if sequence in self._used:
+        if sequence in self._used or (self._plan.decode_all and sequence in self._instance.decoding):
             raise PlanError(f"{sequence!r} appears twice in one plan")
 
     def _start(self, sequence: Sequence) -> int:

@@ -56,6 +56,7 @@ class Instance:
         self.memory = Memory(BlockPool(num_blocks, block_size, prefix_cache), num_host_blocks)
         self.waiting: OrderedDict[Sequence, None] = OrderedDict()
         self.running: dict[Sequence, None] = {}
+        self.decoding: dict[Sequence, None] = {}  # those of `running` whose last step sampled a token
         self.held: dict[Sequence, None] = {}  # prompt computed, waits to be moved elsewhere
         self.reserved: dict[int, list[int]] = {}  # by transfer: blocks for what is being moved here
         self.in_flight: Batch | None = None
@@ -129,19 +130,24 @@ class Instance:
             draft.preempt(sequence, swap)
         for sequence, reason in plan.refuse:
             draft.refuse(sequence, reason)
+        if plan.decode_all:
+            draft.decode_all()
         for sequence, num_tokens in plan.chunks:
             draft.add(sequence, num_tokens)
+        if type(plan.holds) is not int or plan.holds < 1:
+            raise PlanError(f"a plan holds for at least 1 step, got {plan.holds!r}")
         if plan.wake_at_s is not None:
             draft.wake_at(plan.wake_at_s)
 
     def _apply(self, plan: Plan) -> Decision:
         for sequence, _ in plan.refuse:
             self.end(sequence, State.REFUSED)
-        batch = Batch(self.id, self._num_steps, [])
+        batch = Batch(self.id, self._num_steps)
         batch.swap_out = self._preempt(plan)
-        if plan.chunks:
+        if plan.chunks or (plan.decode_all and self.decoding):
             self._admit(plan, batch)
             self._fill(plan, batch)
+            batch.holds = self._horizon(plan, batch)
             self.in_flight = batch
             self._num_steps += 1
         # A plan that only preempts still has copies to make: the data plane gets them as a batch without chunks.
@@ -158,7 +164,7 @@ class Instance:
                 copies += self.memory.swap_out(sequence)
             else:
                 self.memory.drop(sequence)
-            del self.running[sequence]
+            self._leave(sequence)
             sequence._move_to(State.PREEMPTED)
             sequence._num_preemptions += 1
             self.enqueue(sequence)
@@ -177,26 +183,54 @@ class Instance:
             sequence._move_to(State.RUNNING)
 
     def _fill(self, plan: Plan, batch: Batch) -> None:
+        if plan.decode_all:
+            batch.decodes = tuple(self.decoding)
+            batch.copies += self.memory.grow_decodes(batch.decodes)
         for sequence, num_tokens in plan.chunks:
             batch.copies += self.memory.grow(sequence, num_tokens)
             start = sequence._num_computed
             samples: tuple[Sequence, ...] = ()
             if start + num_tokens == sequence.num_known_tokens:
                 samples = (sequence, *sequence._siblings)
-            batch.chunks.append(ScheduledChunk(sequence, start, num_tokens, sequence._block_table, samples))
+            batch.prompts.append(ScheduledChunk(sequence, start, num_tokens, sequence._block_table, samples))
 
-    def complete(self, results: list[TokenResult]) -> tuple[list[Sequence], list[Sequence]]:
+    def _horizon(self, plan: Plan, batch: Batch) -> int:
+        """For how many steps the batch may run: as long as the plan holds, nobody ends and blocks surely last.
+
+        Each sequence takes at most one block in ``block_size`` steps.
+        """
+        if plan.holds == 1 or batch.prompts or batch.copies or batch.swap_out:
+            return 1
+        first_end = min([s._request.max_new_tokens - s._num_output for s in batch.decodes])
+        rounds = self.memory.pool.num_free_blocks // len(batch.decodes)
+        return min(plan.holds, first_end, 1 + rounds * self.memory.pool.block_size)
+
+    def advance(self, num_steps: int) -> None:
+        """So many of the steps for which the running batch holds are done, and the next one runs."""
+        batch = self.in_flight
+        if batch is None or num_steps >= batch.holds:
+            raise RuntimeError(f"instance {self.id} cannot advance by {num_steps} steps")
+        batch.holds -= num_steps
+        self._count_decodes(batch, num_steps)
+        self.memory.grow_decodes([s for s in batch.decodes if not s.is_ended])
+
+    def complete(self, results: list[TokenResult], num_steps: int = 1) -> tuple[list[Sequence], list[Sequence]]:
         """The running batch is done. Returns the sequences that ended and those that were forked off.
 
-        ``results`` holds one entry for each sequence in the ``samples`` of the batch's chunks; what belongs to
-        sequences that were cancelled meanwhile is ignored.
+        ``results`` belongs to the last step and is read as `TokenResult` says; what is for sequences that were
+        cancelled meanwhile is ignored.
         """
         batch, self.in_flight = self.in_flight, None
         if batch is None:
             raise RuntimeError(f"instance {self.id} completed a batch but none was running")
+        if num_steps > batch.holds:
+            raise RuntimeError(
+                f"instance {self.id} completed {num_steps} steps of a batch that holds for {batch.holds}"
+            )
         self.memory.settle()
+        self._count_decodes(batch, num_steps)
         forked: list[Sequence] = []
-        for chunk in batch.chunks:
+        for chunk in batch.prompts:
             sequence = chunk.sequence
             if sequence.is_ended:
                 self.memory.drop(sequence)  # cancelled while the batch was still writing its blocks
@@ -205,7 +239,29 @@ class Instance:
             self.memory.publish(sequence)
             if len(chunk.samples) > 1:
                 forked += self._fork(sequence)
-        return [r.sequence for r in results if self._append(r)], forked
+            for sample in chunk.samples:
+                sample._num_output += 1
+                self.decoding[sample] = None
+        return [r.sequence for r in results if self._take(r)], forked
+
+    def _count_decodes(self, batch: Batch, num_steps: int) -> None:
+        ended = []
+        size = self.memory.pool.block_size
+        for sequence in batch.decodes:
+            if sequence._state is not State.RUNNING:
+                ended.append(sequence)
+                continue
+            sequence._num_output += num_steps
+            sequence._num_computed = computed = sequence._num_computed + num_steps
+            table = sequence._block_table
+            if computed > len(table) * size:  # the steps after the first took blocks too
+                table.extend(self.memory.pool.allocate(-(-computed // size) - len(table)))
+            if len(sequence._block_hashes) > sequence._num_published:
+                self.memory.publish(sequence)
+        if ended:  # cancelled while the batch was still writing their blocks
+            batch.decodes = tuple(s for s in batch.decodes if s not in ended)
+            for sequence in ended:
+                self.memory.drop(sequence)
 
     def _fork(self, parent: Sequence) -> list[Sequence]:
         siblings = [s for s in parent._siblings if not s.is_ended]
@@ -216,16 +272,15 @@ class Instance:
             self.running[sibling] = None
         return siblings
 
-    def _append(self, result: TokenResult) -> bool:
-        """Count a sampled token; True if the answer ends with it."""
+    def _take(self, result: TokenResult) -> bool:
+        """Note what is said of a token that was counted; True if the answer ends with it."""
         sequence = result.sequence
-        if sequence.is_ended:
+        if sequence._state is not State.RUNNING:
             return False
-        sequence._num_output += 1
         completes = sequence.num_known_tokens // self.memory.pool.block_size - 1
         if result.block_hash is not None and len(sequence._block_hashes) == completes:
             sequence._block_hashes.append(result.block_hash)
-        if not result.finished and sequence._num_output < sequence.request.max_new_tokens:
+        if not result.finished and sequence._num_output < sequence._request.max_new_tokens:
             return False
         self.end(sequence, State.FINISHED)
         return True
@@ -234,20 +289,25 @@ class Instance:
         """Take a sequence out for good. Blocks that the running batch still writes are given back when it is done."""
         sequence._move_to(state)
         self.waiting.pop(sequence, None)
-        self.running.pop(sequence, None)
         self.held.pop(sequence, None)
-        if not (self.in_flight and any(chunk.sequence is sequence for chunk in self.in_flight.chunks)):
+        if sequence in self.running:
+            self._leave(sequence)
+        if not (self.in_flight and sequence in self.in_flight.sequences):
             self.memory.drop(sequence)
+
+    def _leave(self, sequence: Sequence) -> None:
+        del self.running[sequence]
+        self.decoding.pop(sequence, None)
 
     # moving a sequence between instances
 
     def answering(self) -> list[Sequence]:
         """Running sequences whose prompt is computed and whose answer has begun."""
-        return [s for s in self.running if s.num_output_tokens and s.num_known_tokens - s._num_computed == 1]
+        return [s for s in self.decoding if s._num_output]
 
     def hold(self, sequence: Sequence) -> None:
         """Keep a running sequence's blocks but do not run it: it is to be moved."""
-        del self.running[sequence]
+        self._leave(sequence)
         self.held[sequence] = None
 
     def discard(self, sequence: Sequence) -> None:
@@ -278,15 +338,16 @@ class Instance:
     def hand_over(self, transfer_id: int, sequence: Sequence, target: Instance) -> None:
         """Commit a move: the target's copy counts from now on, the blocks here are given back."""
         del self.held[sequence]
-        self.memory.pool.release(sequence._block_table)
+        self.memory.let_go(sequence)
         sequence._block_table = list(target.reserved.pop(transfer_id))  # the transfer keeps a list of its own
         sequence._num_published = 0
         target.running[sequence] = None
+        target.decoding[sequence] = None
         target.memory.publish(sequence)
 
     def check_integrity(self) -> None:
         """Raise AssertionError unless queues, states, counters and blocks agree."""
-        leaving = [c.sequence for c in self.in_flight.chunks if c.sequence.is_ended] if self.in_flight else []
+        leaving = [s for s in self.in_flight.sequences if s.is_ended] if self.in_flight else []
         self.memory.check_integrity([*self.sequences, *leaving], list(self.reserved.values()))
         for sequence in self.waiting:
             assert sequence.state in (State.WAITING, State.PREEMPTED), f"{sequence!r} is in the waiting queue"
@@ -296,7 +357,10 @@ class Instance:
             assert sequence.state is State.RUNNING, f"{sequence!r} is in the running queue"
             held, needed = len(sequence._block_table), self.memory.pool.blocks_for(sequence._num_computed)
             assert held >= needed, f"{sequence!r} holds {held} blocks but has computed {needed} blocks' worth"
-            assert sequence._num_computed < sequence.num_known_tokens, f"{sequence!r} has nothing left to compute"
+            left = sequence.num_known_tokens - sequence._num_computed
+            assert left > 0, f"{sequence!r} has nothing left to compute"
+            assert left == 1 or sequence not in self.decoding, f"{sequence!r} does not decode"
+        assert self.decoding.keys() <= self.running.keys(), "something decodes that does not run"
 
 
 def _place(sequence: Sequence) -> tuple[bool, int, int]:

@@ -6,6 +6,8 @@ make. It decides nothing; whether there is room is asked beforehand (`course.ser
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from course.serving.batch import BlockCopy
 from course.serving.pool import BlockPool
 from course.serving.sequence import Sequence
@@ -18,6 +20,7 @@ class Memory:
         self.pool = pool
         self.host = BlockPool(num_host_blocks, pool.block_size) if num_host_blocks else None
         self._host_blocks_being_read: list[int] = []
+        self._forked: set[Sequence] = set()  # those whose last block may be shared
 
     @property
     def num_free_host_blocks(self) -> int:
@@ -65,8 +68,32 @@ class Memory:
             table.extend(self.pool.allocate(missing))
         return copies
 
+    def blocks_for_decodes(self, decoding: Collection[Sequence]) -> int:
+        """Free blocks that one more token of each of ``decoding`` takes, at most.
+
+        Of n that share a block all are counted as copying it; the last one need not.
+        """
+        size = self.pool.block_size
+        needed = sum([len(s._block_table) * size == s._num_computed for s in decoding])
+        if self._forked:
+            blocks = [self.block_to_write(s) for s in self._forked if s in decoding]
+            needed += sum(block is not None and self.pool.references(block) > 1 for block in blocks)
+        return needed
+
+    def grow_decodes(self, decodes: Collection[Sequence]) -> list[BlockCopy]:
+        """`grow` by one token for each of ``decodes``."""
+        copies: list[BlockCopy] = []
+        for sequence in decodes if self._forked else ():
+            copies += self.grow(sequence, 1)
+        size = self.pool.block_size
+        full = [s._block_table for s in decodes if len(s._block_table) * size == s._num_computed]
+        for table, block in zip(full, self.pool.allocate(len(full)), strict=True):
+            table.append(block)
+        return copies
+
     def fork(self, parent: Sequence, sibling: Sequence) -> None:
         """Let ``sibling`` go on from what ``parent`` has computed, in the same blocks."""
+        self._forked.update((parent, sibling))
         self.pool.share(parent._block_table)
         sibling._block_table = list(parent._block_table)
         sibling._block_hashes = list(parent._block_hashes)
@@ -84,10 +111,15 @@ class Memory:
 
     def drop(self, sequence: Sequence) -> None:
         """Give back everything that the sequence holds; what it computed is forgotten."""
-        self.pool.release(sequence._block_table)
+        self.let_go(sequence)
         if self.host and sequence._host_blocks:
             self.host.release(sequence._host_blocks)
         sequence._forget_computed()
+
+    def let_go(self, sequence: Sequence) -> None:
+        """Give back the sequence's device blocks; its table is the caller's to replace."""
+        self.pool.release(sequence._block_table)
+        self._forked.discard(sequence)
 
     # between device and host
 
@@ -96,7 +128,7 @@ class Memory:
         assert self.host is not None
         targets = self.host.allocate(len(sequence._block_table))
         copies = [BlockCopy(*pair) for pair in zip(sequence._block_table, targets, strict=True)]
-        self.pool.release(sequence._block_table)
+        self.let_go(sequence)
         sequence._block_table, sequence._host_blocks = [], targets
         return copies
 

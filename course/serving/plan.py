@@ -40,14 +40,23 @@ class Refusal(NamedTuple):
 class Plan:
     """One step of one instance. Preemptions come first and free their blocks for the chunks.
 
-    A chunk of a waiting or preempted sequence admits it. ``wake_at_s`` asks to be called again
-    at that time even if nothing happens until then.
+    A chunk of a waiting or preempted sequence admits it. ``decode_all`` adds a chunk of one token for every
+    sequence that decodes. ``wake_at_s`` asks to be called again at that time even if nothing happens until then.
+
+    ``holds`` says for how many steps the plan would be the same if nobody came or went and only token counts moved.
+    It is a permission: the simulator makes these steps one event, the engine asks again after each. Leaving it at 1
+    is always right.
     """
 
     chunks: list[Chunk] = field(default_factory=list)
+    decode_all: bool = False
     preempt: list[Preemption] = field(default_factory=list)
     refuse: list[Refusal] = field(default_factory=list)
     wake_at_s: float | None = None
+    holds: int = 1
+
+
+UNTIL_CHANGE = 2**31  # as many steps as a plan can hold: until somebody comes or goes
 
 
 class PlanError(UserError):

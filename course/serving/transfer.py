@@ -43,9 +43,9 @@ class Handovers:
         self._not_before_s = now_s + self.RETRY_S
         return self._not_before_s
 
-    def start(self, takers: List[Instance], now_s: float) -> list[Action]:
+    def start(self, takers: List[Instance], now_s: float) -> list[StartTransfer]:
         """Start every move for which one of ``takers`` has room."""
-        actions: list[Action] = []
+        actions: list[StartTransfer] = []
         while self.waiting and now_s >= self._not_before_s:
             sequence, wait = next(iter(self.waiting.items()))
             with_room = [i for i in takers if i is not wait.source and i.can_reserve(sequence)]

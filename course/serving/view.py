@@ -50,16 +50,25 @@ class InstanceView:
     """A read-only view of one idle instance at time ``now_s`` (seconds on the run's clock).
 
     ``waiting`` holds the sequences that are not on the device, preempted ones first, then in order of arrival;
-    ``running`` those that are, in order of admission.
+    ``running`` those that are, in order of admission, and ``decoding`` those among them that have sampled a token and
+    have only that left to compute.
     """
 
-    __slots__ = ("_instance", "now_s", "running", "waiting")
+    __slots__ = ("_instance", "decoding", "now_s", "running", "waiting")
 
     def __init__(self, instance: Instance, now_s: float) -> None:
         self._instance = instance
         self.now_s = now_s
         self.waiting = Queue(instance.waiting)
         self.running = Queue(instance.running)
+        self.decoding = Queue(instance.decoding)
+
+    @property
+    def prefilling(self) -> list[Sequence]:
+        """Running sequences that have not computed all of their prompt yet (or, once preempted, of what they knew)."""
+        if len(self.running) == len(self.decoding):
+            return []
+        return [s for s in self.running if s not in self.decoding]
 
     @property
     def block_size(self) -> int:

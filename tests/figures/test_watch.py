@@ -46,7 +46,8 @@ def test_every_token_is_in_the_history_once() -> None:
 def test_a_prompt_of_one_token_is_prefill() -> None:
     watched = WatchedCluster([Instance(PrefillFirst(), 64)])
     run(watched, workload((0.0, 1, 3)))
-    assert [step.chunks[0].is_prefill for step in watched.history.steps] == [True, False, False]
+    chunks = [step.chunks[0] for step in watched.history.steps]
+    assert [(c.is_prefill, c.start, c.num_tokens) for c in chunks] == [(True, 0, 1), (False, 1, 2)]
 
 
 def test_watching_changes_nothing() -> None:

@@ -11,7 +11,9 @@ from course.serving.schedulers.common import (
     check_watermark,
     run_decodes,
     run_or_make_room,
+    settled,
 )
+from course.serving.sequence import Sequence
 from course.serving.view import InstanceView
 
 
@@ -39,14 +41,15 @@ class ChunkedPrefill:
     def schedule(self, view: InstanceView) -> Plan:
         """Fill the budget: one token for every decode, the rest for prompts."""
         draft = view.draft()
-        running = run_decodes(view, draft, self.preempt)
-        prompts = [s for s in running if draft.tokens_left(s) > 1]
-        run_or_make_room(
-            draft,
-            prompts,
-            lambda s: min(draft.tokens_left(s), self.token_budget - draft.num_tokens),
-            self.preempt,
-        )
+        left = run_decodes(view, draft, self.preempt)
+
+        def chunk(sequence: Sequence) -> int:
+            """What is left of the budget, for prompts; a decode left without a block may yield its own to them."""
+            if sequence in view.decoding:
+                return 0
+            return min(draft.tokens_left(sequence), self.token_budget - draft.num_tokens)
+
+        run_or_make_room(draft, left, chunk, self.preempt)
         admit(
             view,
             draft,
@@ -55,4 +58,4 @@ class ChunkedPrefill:
             split=True,
             watermark=self.watermark,
         )
-        return draft.plan
+        return settled(draft)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from course.errors import UserError
 from course.serving.draft import Draft
+from course.serving.plan import UNTIL_CHANGE, Plan
 from course.serving.sequence import Sequence, State
 from course.serving.view import InstanceView
 
@@ -44,35 +45,56 @@ def run_or_make_room(
 
     Where blocks run out, the last of ``order`` yields, again and again, until there is room: the
     earliest therefore always moves on (vLLM preempts the latest arrived; SOSP'23, section 4.5). One that finds no room
-    and has nobody behind it keeps its blocks and waits for the next step. Returns those not preempted.
+    and has nobody behind it keeps its blocks and waits. Returns those that neither run nor were preempted.
     """
     order = list(order)
+    left: list[Sequence] = []
     for index, sequence in enumerate(order):
         if index >= len(order):
             break
         count = num_tokens(sequence)
-        if count < 1:
-            continue
-        while not draft.can_add(sequence, count) and len(order) > index + 1:
+        while count > 0 and not draft.can_add(sequence, count) and len(order) > index + 1:
             victim = order.pop()
             draft.preempt(victim, swap=preempt == "swap" and draft.can_swap(victim))
-        if draft.can_add(sequence, count):
+        if count > 0 and draft.can_add(sequence, count):
             draft.add(sequence, count)
-    return order
+        else:
+            left.append(sequence)
+    return left
 
 
 def run_decodes(view: InstanceView, draft: Draft, preempt: Preempt) -> list[Sequence]:
-    """One token for every running sequence that decodes. Returns the running sequences not preempted."""
+    """One token for every sequence that decodes, as far as blocks go.
 
-    def one_if_decoding(sequence: Sequence) -> int:
-        return int(sequence.num_known_tokens - sequence.num_computed_tokens == 1)
+    Returns the running sequences that do not run yet and were not preempted, in order of arrival: those that prefill,
+    and decodes for which there was no block.
+    """
+    if draft.can_decode_all():
+        draft.decode_all()
+        return sorted(view.prefilling, key=by_arrival)
+    order = sorted(view.running, key=by_arrival)
+    return run_or_make_room(draft, order, lambda sequence: int(sequence in view.decoding), preempt)
 
-    return run_or_make_room(draft, sorted(view.running, key=by_arrival), one_if_decoding, preempt)
+
+def settled(draft: Draft) -> Plan:
+    """The plan; if it only decodes, it holds until somebody comes or goes.
+
+    True of every policy that admits by `admit` or `admit_with_reservation`: who cannot be admitted now cannot be later
+    either, for decoding takes blocks and gives none.
+    """
+    plan = draft.plan
+    if plan.decode_all and not (plan.chunks or plan.preempt or plan.refuse):
+        plan.holds = UNTIL_CHANGE
+    return plan
 
 
 def run_all(view: InstanceView, draft: Draft) -> None:
     """All known tokens of every running sequence. Only those for which no memory was set aside ever need to yield."""
-    run_or_make_room(draft, sorted(view.running, key=by_arrival), draft.tokens_left, "recompute")
+    left: Iterable[Sequence] = view.running
+    if draft.can_decode_all():
+        draft.decode_all()
+        left = view.prefilling
+    run_or_make_room(draft, sorted(left, key=by_arrival), draft.tokens_left, "recompute")
 
 
 def admit(

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import Preempt, admit, check_positive, check_preempt, check_watermark, run_decodes
+from course.serving.schedulers.common import (
+    Preempt,
+    admit,
+    check_positive,
+    check_preempt,
+    check_watermark,
+    run_decodes,
+    settled,
+)
 from course.serving.view import InstanceView
 
 
@@ -43,4 +51,4 @@ class DecodeFirst:
                 token_budget=self.token_budget,
                 watermark=self.watermark,
             )
-        return draft.plan
+        return settled(draft)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import admit_with_reservation, check_positive, run_all
+from course.serving.schedulers.common import admit_with_reservation, check_positive, run_all, settled
 from course.serving.view import InstanceView
 
 
@@ -23,4 +23,4 @@ class Orca:
         draft = view.draft()
         run_all(view, draft)
         admit_with_reservation(view, draft, self.max_num_sequences)
-        return draft.plan
+        return settled(draft)

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import Preempt, admit, check_positive, check_preempt, check_watermark, run_decodes
+from course.serving.schedulers.common import (
+    Preempt,
+    admit,
+    check_positive,
+    check_preempt,
+    check_watermark,
+    run_decodes,
+    settled,
+)
 from course.serving.view import InstanceView
 
 
@@ -40,4 +48,4 @@ class PrefillFirst:
         )
         if not draft.plan.chunks:
             run_decodes(view, draft, self.preempt)
-        return draft.plan
+        return settled(draft)

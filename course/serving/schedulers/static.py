@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import admit_with_reservation, check_positive, run_all
+from course.serving.schedulers.common import admit_with_reservation, check_positive, run_all, settled
 from course.serving.view import InstanceView
 
 
@@ -24,4 +24,4 @@ class Static:
             run_all(view, draft)
         else:
             admit_with_reservation(view, draft, self.max_num_sequences)
-        return draft.plan
+        return settled(draft)

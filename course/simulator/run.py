@@ -1,0 +1,73 @@
+"""A run: steps of one batch whose times follow one formula."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Protocol
+
+from course.serving.batch import Batch
+
+
+class CostModel(Protocol):
+    """How long steps take, in seconds."""
+
+    def batch_s(self, batch: Batch) -> float:
+        """One step."""
+        ...
+
+    def decode_series_s(self, batch: Batch) -> tuple[float, float]:
+        """Successive steps of a batch that only decodes, as (first, growth): step i takes first + i * growth."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Steps of one instance. Step k, counted from 1, ends at ``time_s(k)``; ``done`` are over, ``end`` are planned."""
+
+    batch: Batch
+    origin_s: float
+    first_s: float
+    growth_s: float
+    done: int = 0
+    end: int = 0
+
+    @classmethod
+    def of(cls, batch: Batch, cost: CostModel, now_s: float) -> Run:
+        """A new run of steps of that batch, from now on."""
+        if _only_decodes(batch):
+            return cls(batch, now_s, *cost.decode_series_s(batch))
+        return cls(batch, now_s, cost.batch_s(batch), 0.0)
+
+    def continues(self, batch: Batch, now_s: float) -> bool:
+        """Whether the batch is the next step of the same series: the same sequences, without a pause."""
+        return (
+            self.batch.decodes == batch.decodes
+            and _only_decodes(batch)
+            and _only_decodes(self.batch)
+            and self.time_s(self.done) == now_s
+        )
+
+    def time_s(self, step: int) -> float:
+        """When that step ends."""
+        return self.origin_s + step * self.first_s + (step * (step - 1) // 2) * self.growth_s
+
+    def last_step_by(self, now_s: float) -> int:
+        """The last step from ``done`` to ``end`` that is over by now."""
+        step = self._estimate(now_s - self.origin_s)
+        step = min(max(step, self.done), self.end)
+        while step < self.end and self.time_s(step + 1) <= now_s:
+            step += 1
+        while step > self.done and self.time_s(step) > now_s:
+            step -= 1
+        return step
+
+    def _estimate(self, passed_s: float) -> int:
+        if self.growth_s == 0.0:
+            return int(passed_s / self.first_s) if self.first_s else self.end
+        b = self.first_s - self.growth_s / 2
+        return int((sqrt(b * b + 2 * self.growth_s * passed_s) - b) / self.growth_s)
+
+
+def _only_decodes(batch: Batch) -> bool:
+    return bool(batch.decodes) and not (batch.prompts or batch.copies or batch.swap_out)
