@@ -167,6 +167,32 @@ def test_a_cancellation_at_the_very_time_of_a_token_is_clean(name: str, served: 
         assert len(cancelled.token_times_s) == token + 1, "of one instant, the step ends first"
 
 
+@pytest.mark.parametrize("name", ["prefill-first", "decode-first", "chunked-prefill"])
+@given(
+    shapes=st.lists(
+        st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.sampled_from([0.0, 0.003, 0.02])), min_size=2, max_size=7
+    ),
+    num_blocks=st.integers(1, 10),
+    block_size=st.integers(1, 4),
+    token_budget=st.integers(1, 20),
+)
+@settings(max_examples=80, deadline=None)
+def test_requests_as_large_as_the_pool_do_not_lock_each_other_out(
+    name: str, shapes: list[tuple[float, float, float]], num_blocks: int, block_size: int, token_budget: int
+):
+    most = num_blocks * block_size
+    drawn = []
+    for index, (prompt_share, answer_share, arrival_s) in enumerate(shapes):
+        prompt = 1 + int(prompt_share * (most - 1))
+        drawn.append(Request(index, arrival_s, prompt, 1 + int(answer_share * (most - prompt))))
+    served = Workload(sorted(drawn, key=lambda r: r.arrival_s), {r.id: r.max_new_tokens for r in drawn})
+    policy = make_scheduler(name, token_budget=token_budget, watermark=0.0)
+    cluster = Cluster([instance(policy, num_blocks, block_size)])
+    recorder = checking_driver(cluster).run(served)
+    assert_empty(cluster)
+    assert {r.outcome for r in recorder.records} == {Outcome.FINISHED}
+
+
 def test_the_same_events_give_the_same_run():
     from random import Random
 

@@ -243,6 +243,26 @@ def test_nobody_is_admitted_in_a_step_that_preempts():
     assert play.preempted == [1]
 
 
+def test_a_prompt_under_way_and_a_later_answer_do_not_lock_each_other_out():
+    """The answer needs a block and has nobody behind it; the prompt needs several: one of them has to yield."""
+    served = workload(
+        request(0, 4, 3), request(1, 16, 4), request(2, 4, 12), request(3, 1, 9, 0.003), request(4, 15, 1, 0.02)
+    )
+    cluster = Cluster([instance(ChunkedPrefill(token_budget=11, watermark=0.0), 5)])
+    assert_all_served(checking_driver(cluster).run(served), served)
+
+
+def test_nobody_is_admitted_past_a_prompt_under_way_that_finds_no_room():
+    play = Steps(ChunkedPrefill(token_budget=16, watermark=0.0), num_blocks=8)
+    play.arrive(*(request(k, 4, 3) for k in range(3)), request(3, 20, 4), request(4, 4, 9))
+    assert play.step() == {0: 4, 1: 4, 2: 4, 3: 4}
+    assert play.step() == {0: 1, 1: 1, 2: 1}, "13 tokens of the prompt need 4 blocks, one is left: enough for the last"
+    assert play.machine.memory.pool.num_free_blocks == 1
+    assert play.step() == {0: 1, 1: 1, 2: 1}
+    assert play.step() == {3: 16}
+    assert play.step() == {3: 1, 4: 4}
+
+
 # names and parameters
 
 

@@ -20,6 +20,7 @@ from course.serving.view import InstanceView
 class ChunkedPrefill:
     """Stall-free batching (Algorithm 3): decodes, then prompts under way, then new prompts, up to ``token_budget``.
 
+    Nobody new is admitted while memory or tokens do not suffice for all that run.
     A small budget keeps the gap between tokens short and makes prompts slower.
     """
 
@@ -49,13 +50,14 @@ class ChunkedPrefill:
                 return 0
             return min(draft.tokens_left(sequence), self.token_budget - draft.num_tokens)
 
-        run_or_make_room(draft, left, chunk, self.preempt)
-        admit(
-            view,
-            draft,
-            max_num_sequences=self.max_num_sequences,
-            token_budget=self.token_budget,
-            split=True,
-            watermark=self.watermark,
-        )
+        left = run_or_make_room(draft, left, chunk, self.preempt)
+        if not left:
+            admit(
+                view,
+                draft,
+                max_num_sequences=self.max_num_sequences,
+                token_budget=self.token_budget,
+                split=True,
+                watermark=self.watermark,
+            )
         return settled(draft)
