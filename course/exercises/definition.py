@@ -80,6 +80,7 @@ class Exercise:
     memory_mb: int
     is_lab: bool
     hidden_checks: int
+    builds_on: tuple[Exercise, ...]
     signature: inspect.Signature | None
     reference: Any = None
     reference_text: str | None = None
@@ -186,12 +187,15 @@ def define(
     memory_mb: int = 512,
     lab: bool = False,
     hidden_checks: int = 0,
+    builds_on: Sequence[Exercise] = (),
 ) -> Callable[[Any], Exercise]:
     """Make an exercise of a reference function or class.
 
     ``grants``: import lines, and functions (their text is shipped), that a cell may use without importing them.
     ``through``: a function ``(learner, *args)`` that runs in the child between the call and the learner's object, for
     inputs or answers that are not plain data; it does its own imports. ``seconds``: processor time for all checks.
+    ``builds_on``: earlier exercises whose functions a cell may call; they run before it, the learner's version if there
+    is one (in a lesson: if it passes).
     In a lab the decorated thing is the stub itself, and its ``solutions.py`` gives the reference.
     """
     if not 0 < seconds <= LONGEST_S:
@@ -213,6 +217,7 @@ def define(
             memory_mb=memory_mb,
             is_lab=lab,
             hidden_checks=hidden_checks,
+            builds_on=tuple(builds_on),
             signature=signature_of(reference),
         )
         if not lab:

@@ -66,7 +66,9 @@ def as_html(verdict: Verdict, note: str = "") -> str:
         for label, text in rows(verdict)
     ]
     if lines:
-        table = "border-collapse:collapse;border:none;margin:.3em 0;background:transparent;color:inherit;width:100%"
+        table = (
+            "border-collapse:collapse;border:none;margin:.3em 0;background:none;font:inherit;color:inherit;width:100%"
+        )
         parts.append(f'<table style="{table}">{"".join(lines)}</table>')
     if verdict.nudge:
         parts.append(f'<div style="margin-top:.3em"><strong>Think:</strong> {inline_code(verdict.nudge)}</div>')

@@ -80,8 +80,16 @@ def grade_exercise(exercise: Exercise, cells: list[Cell], seed: int, warm: Warm)
         verdict = Verdict(exercise.id, "not attempted", 0, exercise.points, found.note)
         return Result(verdict)
     elsewhere = names_in(cell for cell in cells if cell is not found.cell)
+
+    def earlier(below: Exercise) -> str | None:
+        """In a lab the learner's own cell, and never the reference."""
+        if not below.is_lab:
+            return below.reference_text
+        cell = find_answer(below, cells).cell
+        return cell.text if cell else None
+
     try:
-        verdict = judge(exercise, found.cell.text, seed=seed, elsewhere=elsewhere.get, warm=warm)
+        verdict = judge(exercise, found.cell.text, seed=seed, elsewhere=elsewhere.get, earlier=earlier, warm=warm)
     except Exception as error:  # a fault of ours, or an answer that provokes one: no points, and the class goes on
         said = f"This answer could not be judged ({type(error).__name__}: {error}). Please tell your teacher."
         verdict = Verdict(exercise.id, "failed", 0, exercise.points, said)

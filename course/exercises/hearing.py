@@ -30,6 +30,8 @@ class Answer:
     text: str
     name: str
     elsewhere: sentences.Elsewhere = sentences.nowhere
+    beneath: tuple[str, ...] = ()
+    """The texts of the exercises that this one builds on."""
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Court:
         request: dict[str, Any] = {"do": "load", "grants": list(e.grants)}
         request |= {"through": e.through, "through_name": e.through_name, "not_granted": worker.not_granted}
         request |= {"text": self.answer.text, "name": self.answer.name, "is_class": e.is_class}
+        request |= {"beneath": list(self.answer.beneath)}
         request |= {"seconds": e.seconds, "patience": e.seconds + GRACE_S - 1, "memory_mb": e.memory_mb}
         reply, finding = self.ask(worker, request, "")
         return finding or (self.exception(reply, "") if "error" in reply else None)
@@ -122,7 +125,8 @@ class Court:
             return finding, None, text
         if case.instance is not None:
             lines = self.trail[case.instance.request["id"]]
-            lines.append(f"{text}  → {show(reply['value'], 70)}" if "error" not in reply else text)
+            came = f"raises {reply['error'].get('type')}" if "error" in reply else show(reply["value"], 70)
+            lines.append(f"{text}  → {came}")
             text = "\n".join([*lines[:1], *(["…"] if len(lines) > 9 else []), *lines[1:][-8:]])
         return self.weigh(case, reply, text), reply.get("value"), text
 
@@ -135,18 +139,15 @@ class Court:
             return self.exception(reply, text, short)
         got = reply["value"]
         expected = case.expected if case.expected is not NOTHING else None
-        said = None
+        message = None
         if case.expected is not NOTHING:
             self.last = (expected, got)
             said = difference(expected, got, case.tolerance)
+            message = about(short, said) if said else None
         for test, sentence in case.tests:
-            said = said or (None if _holds(test, got) else sentence)
-        if said is None:
+            message = message or (None if _holds(test, got) else sentence)
+        if message is None:
             return self.weigh_changes(case, reply, text)
-        subject = f"`{short}` " if len(short) < 90 and short.count("(") else "The answer "
-        if said.startswith("["):
-            subject = f"{subject}is wrong: entry "
-        message = said if case.tests and case.expected is NOTHING else subject + said
         wanted = show(expected) if case.expected is not NOTHING else ""
         key = ("value", text, got)
         return self.finding(_sentence(message), key, text, wanted, show(got), raw=(expected, got))
@@ -230,6 +231,12 @@ class Court:
     ) -> Finding:
         """A finding, with what was printed so far."""
         return Finding(message, key, call, expected, got, self.printed, raw)
+
+
+def about(call: str, said: str) -> str:
+    """What is different, with its subject before it."""
+    subject = f"`{call}`" if len(call) < 90 and "(" in call else "The answer"
+    return f"{subject} is wrong: entry {said}" if said.startswith("[") else f"{subject} {said}"
 
 
 def _close(cases: Cases) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from course.exercises import sentences, source
@@ -17,17 +18,24 @@ ANSWERED = ("value", "rule", "no error", "change")
 """Findings that a check's hint can help with: an answer came, and it is wrong."""
 
 
+Earlier = Callable[[Exercise], str | None]
+
+
 def judge(
     exercise: Exercise,
     text: str,
     *,
     seed: int | None = None,
     elsewhere: sentences.Elsewhere = sentences.nowhere,
+    earlier: Earlier | None = None,
     warm: Warm | None = None,
 ) -> Verdict:
-    """Judge a cell. The inputs are new each time unless a seed is given."""
+    """Judge a cell. The inputs are new each time unless a seed is given.
+
+    ``earlier`` gives the text of an exercise that this one builds on; without it, that is the reference's.
+    """
     seed = secrets.randbits(32) if seed is None else seed
-    answer = Answer(text, exercise.name, elsewhere)
+    answer = Answer(text, exercise.name, elsewhere, beneath(exercise, earlier or reference_of))
     if source.same_code(text, exercise.stub, exercise.name):
         return _not_attempted(exercise, "Not attempted yet.", seed)
     court = Court(exercise, answer, seed, warm or shared())
@@ -39,9 +47,24 @@ def judge(
     return _failed(exercise, court, check, finding)
 
 
+def reference_of(exercise: Exercise) -> str | None:
+    """The text of its reference, where there is one."""
+    return exercise.reference_text
+
+
+def beneath(exercise: Exercise, earlier: Earlier) -> tuple[str, ...]:
+    """The texts of all that an exercise builds on, first things first."""
+    texts: dict[str, str] = {}
+    for below in exercise.builds_on:
+        for text in (*beneath(below, earlier), earlier(below)):
+            if text:
+                texts[text] = text
+    return tuple(texts)
+
+
 def load_error(exercise: Exercise, text: str, warm: Warm | None = None) -> str:
     """Why a cell cannot even be loaded (an unknown name in its signature, say); empty if it can."""
-    answer = Answer(text, exercise.name)
+    answer = Answer(text, exercise.name, beneath=beneath(exercise, reference_of))
     finding = Court(exercise, answer, 0, warm or shared()).hear([])[1]
     return finding.message if finding else ""
 
@@ -112,7 +135,8 @@ def matching(exercise: Exercise, court: Court, check: Check, finding: Finding) -
             if "endless" in mistake.name:
                 return mistake
             continue
-        other = Court(exercise, Answer(mistake.text, mistake.target), court.seed, court.warm)
+        answer = Answer(mistake.text, mistake.target, beneath=court.answer.beneath)
+        other = Court(exercise, answer, court.seed, court.warm)
         found = other.hear([check])[1]
         if found is not None and _same(finding.key, found.key):
             return mistake

@@ -50,7 +50,7 @@ def exercise(exercise_id: str) -> Callable[[Any], Any]:
 
     def decorate(learner: Any) -> Any:
         text, names = cell_text(learner, frame), frame.f_globals
-        verdict = judge(definition, text, elsewhere=lambda name: known_elsewhere(name, names))
+        verdict = judge(definition, text, elsewhere=lambda name: known_elsewhere(name, names), earlier=text_beneath)
         handed_in[definition.id] = HandedIn(text, verdict)
         chosen, note = go_on_with(definition, learner, verdict)
         if verdict.passed:
@@ -106,7 +106,7 @@ def check_cell(exercise_id: str) -> None:
     last = handed_in.get(definition.id)
     if last is None:
         refuse(f'{exercise_id} is not handed in: run the cell that begins with @exercise("{exercise_id}") first.')
-    verdict = judge(definition, last.text)
+    verdict = judge(definition, last.text, earlier=text_beneath)
     if not verdict.passed:
         refuse(as_text(verdict))
     print(as_text(verdict))
@@ -115,6 +115,14 @@ def check_cell(exercise_id: str) -> None:
 def refuse(sentence: str) -> NoReturn:
     """Turn the check cell red."""
     raise NotPassedError(sentence)
+
+
+def text_beneath(below: Exercise) -> str | None:
+    """What an exercise builds on: the learner's passing cell, else the reference; in a lab, the learner's cell."""
+    last = handed_in.get(below.id)
+    if last and (last.verdict.passed or below.is_lab):
+        return last.text
+    return None if below.is_lab else below.reference_text
 
 
 def kept_solution(definition: Exercise) -> Any:
@@ -130,6 +138,8 @@ def build(definition: Exercise, text: str) -> Any:
     module = types.ModuleType(f"solution_{definition.name}")
     for source in definition.grants:
         exec(source, module.__dict__)
+    for below in definition.builds_on:
+        setattr(module, below.name, solution(below.id, quiet=True))
     sys.modules[module.__name__] = module
     strict, _ = parts_of(text, definition.name)
     filename = f"<solution of {definition.id}>"

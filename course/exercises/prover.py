@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from course.exercises.definition import Exercise, Mistake
 from course.exercises.hearing import Answer, Court
-from course.exercises.judge import judge, load_error, matching
+from course.exercises.judge import beneath, judge, load_error, matching, reference_of
 from course.exercises.warm import Warm, shared
 
 
@@ -55,7 +55,8 @@ def _wrongly_failed(what: str, text: str, exercise: Exercise, seeds: int, warm: 
 
 
 def _mistake_faults(exercise: Exercise, mistake: Mistake, seed: int, warm: Warm) -> Iterator[str]:
-    court = Court(exercise, Answer(mistake.text, mistake.target), seed, warm)
+    answer = Answer(mistake.text, mistake.target, beneath=beneath(exercise, reference_of))
+    court = Court(exercise, answer, seed, warm)
     check, finding = court.hear(exercise.checks)
     if finding is None:
         yield f"the mistake {mistake.name!r} passes (seed {seed})"

@@ -43,7 +43,7 @@ class Scorecard:
             f'<td style="{cell}">{done} of {total}</td></tr>'
             for lesson, done, total in self.course
         ]
-        style = "border-collapse:collapse;color:var(--jp-content-font-color1,inherit);background:transparent"
+        style = "border-collapse:collapse;color:var(--jp-content-font-color1,inherit);background:none;font:inherit"
         return f'<table style="{style}">{"".join(rows)}</table>'
 
     @staticmethod

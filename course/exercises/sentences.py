@@ -28,6 +28,12 @@ USUAL_IMPORTS = {
 }
 
 
+USUAL_MODULES = (
+    *("bisect", "collections", "copy", "functools", "heapq", "itertools", "json", "math", "numpy", "operator"),
+    *("os", "random", "re", "statistics", "sys", "time", "torch"),
+)
+
+
 def nowhere(name: str) -> str | None:
     """For answers that come without a notebook around them."""
     return None
@@ -113,7 +119,7 @@ class Speaker:
         if found == "defined":
             return f"`{name}` is defined in another cell; move it into this one{place}."
         usual = USUAL_IMPORTS.get(name)
-        if usual is None and name.isidentifier() and importlib.util.find_spec(name) is not None:
+        if usual is None and name in USUAL_MODULES:
             usual = f"import {name}"
         if found == "imported" or usual:
             line = f" (`{usual}`)" if usual else ""

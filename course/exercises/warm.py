@@ -144,22 +144,25 @@ class Worker:
     def __init__(self, sock: socket.socket, not_granted: list[str]) -> None:
         self.sock = sock
         self.not_granted = not_granted
-        self.deadline = time.monotonic() + 10.0
+        self.left = 10.0
 
     def allow(self, seconds: float) -> None:
-        """From now on it has so long for everything together."""
-        self.deadline = time.monotonic() + seconds
+        """From now on it has so long for everything together; only the time that we wait for it counts."""
+        self.left = seconds
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """One request, one answer. ``GoneError`` or ``TooLateError`` where none comes."""
+        began = time.monotonic()
         try:
-            self.sock.settimeout(max(self.deadline - time.monotonic(), 0.01))
+            self.sock.settimeout(max(self.left, 0.01))
             wire.send(self.sock, request)
-            answer = wire.receive(self.sock, max(self.deadline - time.monotonic(), 0.01))
+            answer = wire.receive(self.sock, max(self.left - (time.monotonic() - began), 0.01))
         except (wire.LateError, TimeoutError):
             raise TooLateError from None
         except (EOFError, OSError, wire.GarbledError):
             raise GoneError from None
+        finally:
+            self.left -= time.monotonic() - began
         if not is_answer(answer):
             raise GoneError
         return answer
@@ -191,13 +194,13 @@ def is_answer(answer: Any) -> bool:
     )
 
 
-_shared: Warm | None = None
+_shared: dict[int, Warm] = {}
 
 
 def shared() -> Warm:
-    """The one warm child of this process."""
-    global _shared
-    if _shared is None:
-        _shared = Warm()
-        atexit.register(_shared.stop)
-    return _shared
+    """The one warm child of this process (a forked copy of this process gets its own)."""
+    mine = _shared.get(os.getpid())
+    if mine is None:
+        mine = _shared[os.getpid()] = Warm()
+        atexit.register(mine.stop)
+    return mine

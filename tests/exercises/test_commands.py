@@ -24,7 +24,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["bytes_and_blocks.kv_bytes"] == wanted | {"num_checks": 2, "num_mistakes": 2}
     assert rows["lab9.append"]["num_checks"] == 2
     assert main(["exercises", "lab9"]) == 0
-    assert "lab9.append  2 points   2 checks, 1 planted mistake" in capsys.readouterr().out
+    assert "lab9.append      2 points   2 checks, 1 planted mistake" in capsys.readouterr().out
 
 
 def test_check_from_a_shell(tmp_path: Path) -> None:
@@ -85,9 +85,9 @@ def test_grade_one_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     nbformat.write(new_notebook(cells=[new_code_cell('@exercise("lab9.total")\ndef total(c): return sum(c)')]), file)
     assert main(["grade", str(file), "--json", str(out)]) == 0
     result = json.loads(out.read_text())
-    assert (result["points"], result["max_points"], result["lesson"]) == (1, 3, "lab9_cache")
-    assert [row["passed"] for row in result["exercises"]] == [False, True]
-    assert "1 of 3 points" in capsys.readouterr().out
+    assert (result["points"], result["max_points"], result["lesson"]) == (1, 5, "lab9_cache")
+    assert [row["passed"] for row in result["exercises"]] == [False, True, False]
+    assert "1 of 5 points" in capsys.readouterr().out
     assert main(["check", "lab9.total", "--solution", str(file)]) == 0
 
 

@@ -37,7 +37,7 @@ def messages(report: Report) -> str:
 
 def test_solved_notebook_gets_all_points_untouched_none(tmp_path: Path) -> None:
     solved = grade_notebook(notebook(tmp_path / "a.ipynb", *(e.solution_cell for e in load("lab9"))))
-    assert (solved.points, solved.max_points, solved.lesson) == (3, 3, "lab9_cache")
+    assert (solved.points, solved.max_points, solved.lesson) == (5, 5, "lab9_cache")
     untouched = grade_notebook(notebook(tmp_path / "b.ipynb", *(e.stub_cell for e in load("lab9"))))
     assert (untouched.points, {r.verdict.status for r in untouched.results}) == (0, {"not attempted"})
     assert grade_notebook(notebook(tmp_path / "c.ipynb", RIGHT)).points == 2
@@ -61,7 +61,7 @@ def test_last_of_several_cells_counts(tmp_path: Path) -> None:
 def test_deleted_cells_lines_and_metadata(tmp_path: Path) -> None:
     unmarked = RIGHT.split("\n", 1)[1]
     report = grade_notebook(notebook(tmp_path / "a.ipynb", unmarked), "lab9")
-    assert points(report) == {"lab9.append": 2, "lab9.total": 0}
+    assert points(report) == {"lab9.append": 2, "lab9.total": 0, "lab9.append_all": 0}
     assert "is missing; keep it next time" in messages(report)
     assert "No cell of the notebook hands this in." in messages(report)
     noted = notebook(
@@ -70,6 +70,17 @@ def test_deleted_cells_lines_and_metadata(tmp_path: Path) -> None:
     assert points(grade_notebook(noted))["lab9.append"] == 2
     with pytest.raises(UserError, match="say with --lesson"):
         grade_notebook(notebook(tmp_path / "homework.ipynb", "x = 1"))
+
+
+def test_what_builds_on_another_uses_the_learners_own(tmp_path: Path) -> None:
+    above = '@exercise("lab9.append_all")\ndef append_all(cache, values):\n    cache = list(cache)\n'
+    above += "    for value in values:\n        append(cache, value)\n    return len(cache)\n"
+    right = grade_notebook(notebook(tmp_path / "a.ipynb", RIGHT, above))
+    assert points(right)["lab9.append_all"] == 2
+    wrong = grade_notebook(notebook(tmp_path / "b.ipynb", APPEND + "    pass\n", above))
+    assert wrong.points == 0
+    missing = grade_notebook(notebook(tmp_path / "c.ipynb", above))
+    assert "`append` is not defined" in messages(missing)
 
 
 def test_helper_in_another_cell_is_named(tmp_path: Path) -> None:
@@ -107,7 +118,7 @@ SOLUTIONS = Path(__file__).parent / "samples" / "lab9_cache" / "solutions.py"
 )
 def test_tricks_buy_nothing_and_harm_no_other_cell(tmp_path: Path, cell: str) -> None:
     report = grade_notebook(notebook(tmp_path / "a.ipynb", cell, TOTAL))
-    assert points(report) == {"lab9.append": 0, "lab9.total": 1}
+    assert points(report) == {"lab9.append": 0, "lab9.total": 1, "lab9.append_all": 0}
 
 
 def test_outputs_are_never_read(tmp_path: Path) -> None:
@@ -158,7 +169,7 @@ def test_class_is_graded_past_bad_ones(tmp_path: Path, capsys: pytest.CaptureFix
     assert "not JSON" in rows["cut <b>"]["problem"]
     write_pages(reports, tmp_path / "pages")
     page = (tmp_path / "pages" / "bob.html").read_text()
-    assert "1 of 3 points" in page
+    assert "1 of 5 points" in page
     assert "ended its Python process" in page
     assert "<b>" not in (tmp_path / "pages" / "cut <b>.html").read_text()
 

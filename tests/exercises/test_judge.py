@@ -193,6 +193,24 @@ def sums_up(rng) -> Cases:
     expect(first + second == 7, "The two must sum to n")
 
 
+@define("bytes_and_blocks.same", seconds=0.2)
+def same(n: int) -> int:
+    """n."""
+    return n
+
+
+@same.check()
+def slow_oracle(rng) -> Cases:
+    yield call(1).returns(1)
+    time.sleep(1.0)  # as an oracle that imports torch may take
+    yield call(2).returns(2)
+
+
+def test_only_the_learners_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("course.exercises.hearing.GRACE_S", 0.7)
+    assert judge(same, same.solution_cell).passed
+
+
 def test_check_that_goes_on_with_the_answer() -> None:
     assert judge(split, "def split(n): return [n, 0]").passed
     broken = judge(split, "def split(n): return [n, 1]")

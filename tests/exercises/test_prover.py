@@ -15,7 +15,7 @@ def test_samples_are_sound(name: str) -> None:
     prove(next(exercise for exercise in load("bytes_and_blocks") if exercise.name == name))
 
 
-@pytest.mark.parametrize("name", ["append", "total"])
+@pytest.mark.parametrize("name", ["append", "total", "append_all"])
 def test_lab_is_sound(name: str) -> None:
     prove(next(exercise for exercise in load("lab9") if exercise.name == name), seeds=1)
 

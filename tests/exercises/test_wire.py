@@ -67,6 +67,10 @@ def test_what_is_not_plain_arrives_as_its_name() -> None:
     assert there_and_back(i for i in ()) == Foreign("generator")
     assert "too deeply nested" in str(there_and_back(loop))
     assert isinstance(there_and_back(1 << 20_000), Foreign)
+    with pytest.raises(ValueError, match="too many items"):
+        pack([0] * 3_000_000)
+    with pytest.raises(GarbledError, match="keys"):
+        there_and_back(dict.fromkeys(range(30_000)))
 
 
 @pytest.mark.parametrize(

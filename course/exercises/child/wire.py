@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_BYTES = 64 << 20
+MOST_TREE_BYTES = 4 << 20
+MOST_KEYS = 20_000
+"""Of a dict or set: keys can be made to collide, and then each new one costs as much as all before."""
+
 DEEPEST = 40
 ARRAY_KINDS = "biufc"
 
@@ -43,8 +47,8 @@ def pack(value: Any) -> bytes:
     tree = _encode(value, blobs, 0)
     head = json.dumps({"tree": tree, "sizes": [len(blob) for blob in blobs]}).encode()
     body = b"".join(blobs)
-    if len(head) + len(body) > MOST_BYTES:
-        raise ValueError(f"more than {MOST_BYTES >> 20} MiB of data")
+    if len(body) > MOST_BYTES or len(head) > MOST_TREE_BYTES:
+        raise ValueError("too many items" if len(body) <= MOST_BYTES else f"more than {MOST_BYTES >> 20} MiB of data")
     return struct.pack(">II", len(head), len(body)) + head + body
 
 
@@ -70,7 +74,7 @@ def receive(sock: socket.socket, seconds: float | None = None) -> Any:
     """Read one frame; ``EOFError`` where the other side is gone, ``LateError`` after so many seconds."""
     deadline = None if seconds is None else time.monotonic() + seconds
     head_size, body_size = struct.unpack(">II", _exactly(sock, 8, deadline))
-    if head_size + body_size > MOST_BYTES:
+    if body_size > MOST_BYTES or head_size > MOST_TREE_BYTES:
         raise GarbledError("a frame too large")
     return unpack(_exactly(sock, head_size, deadline), _exactly(sock, body_size, deadline))
 
@@ -154,6 +158,8 @@ def _decode(tree: Any, blobs: list[bytes]) -> Any:
     if not isinstance(tree, dict):
         return tree
     ((tag, inner),) = tree.items()
+    if tag in "ds" and len(inner) > MOST_KEYS:
+        raise GarbledError(f"a collection of {len(inner)} keys")
     match tag:
         case "l":
             return [_decode(item, blobs) for item in inner]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import os
 import signal
@@ -11,13 +12,14 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cage  # type: ignore[import-not-found]
 import wire  # type: ignore[import-not-found]
 from parts import future_flags, parts_of  # type: ignore[import-not-found]
 
-CELL = "<cell>"
+CELL, EARLIER = "<cell>", "<earlier cell>"
 MOST_PRINTED = 4000
 
 
@@ -133,6 +135,9 @@ class Bench:
         sys.modules["__main__"] = module
         for name in ("cage", "linux", "parts", "wire", "worker", "nursery"):
             sys.modules.pop(name, None)
+        for text in request["beneath"]:
+            below, below_lenient = parts_of(text, "")
+            self.timed(partial(run_cell, below, below_lenient, names, EARLIER))
         self.timed(lambda: run_cell(strict, lenient, names))
         name = request["name"]
         if name not in names:
@@ -168,15 +173,13 @@ def set_aside(packages: list[str]) -> list[types.ModuleType]:
     return [sys.modules.pop(name) for name in names]
 
 
-def run_cell(strict: list[ast.stmt], lenient: list[ast.stmt], names: dict[str, Any]) -> None:
+def run_cell(strict: list[ast.stmt], lenient: list[ast.stmt], names: dict[str, Any], filename: str = CELL) -> None:
     """Run the statements; the lenient ones may fail."""
     flags = future_flags(strict)
-    exec(compile(ast.Module(strict, []), CELL, "exec", flags, dont_inherit=True), names)
+    exec(compile(ast.Module(strict, []), filename, "exec", flags, dont_inherit=True), names)
     for node in lenient:
-        try:
-            exec(compile(ast.Module([node], []), CELL, "exec", flags, dont_inherit=True), names)
-        except Exception:
-            continue
+        with contextlib.suppress(Exception):
+            exec(compile(ast.Module([node], []), filename, "exec", flags, dont_inherit=True), names)
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -31,3 +31,16 @@ def sums(rng: np.random.Generator) -> Cases:
     for size in (1, 4):
         cache = [float(n) for n in rng.random(size)]
         yield call(cache).returns(float(np.sum(cache)))
+
+
+@define("lab9.append_all", points=2, lab=True, builds_on=(append,))
+def append_all(cache: list[float], values: list[float]) -> float:
+    """Append each of `values` with `append`, and return the length of the cache, which is a copy."""
+    raise NotImplementedError
+
+
+@append_all.check()
+def uses_append(rng: np.random.Generator) -> Cases:
+    for size in (0, 3):
+        values = [float(n) for n in rng.random(size)]
+        yield call([1.0], values).returns(1 + len(values))

@@ -23,3 +23,12 @@ exercises.append.mistake(
     caught_by=hidden.grows_without_limit,
     nudge="Why would it stop?",
 )
+
+
+@exercises.append_all.solution
+def append_all(cache: list[float], values: list[float]) -> float:
+    """Append each of `values` with `append`, and return the length of the cache, which is a copy."""
+    cache = list(cache)
+    for value in values:
+        append(cache, value)
+    return len(cache)
