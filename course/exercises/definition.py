@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from course.exercises import source
+from course.exercises.build import build
 from course.exercises.cases import Case, Cases
 
 PLAIN = (
@@ -82,15 +83,25 @@ class Exercise:
     hidden_checks: int
     builds_on: tuple[Exercise, ...]
     signature: inspect.Signature | None
-    reference: Any = None
     reference_text: str | None = None
     checks: list[Check] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     alternatives: list[str] = field(default_factory=list)
+    _made: tuple[str, Any] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the reference: one exercise may build on another."""
+        """Call the reference."""
         return self.reference(*args, **kwargs)
+
+    @property
+    def reference(self) -> Any:
+        """The reference as an object, made of its text with what is granted; None in a student's copy of a lab."""
+        text = self.reference_text
+        if text is None:
+            return None
+        if self._made is None or self._made[0] != text:
+            self._made = text, build(self, text, lambda below: below.reference)
+        return self._made[1]
 
     @property
     def lesson(self) -> str:
@@ -165,7 +176,6 @@ class Exercise:
 
     def solution(self, reference: Any) -> Any:
         """Give a lab's exercise its reference (a decorator, used in the lab's ``solutions.py``)."""
-        self.reference = reference
         self.reference_text = text_of(reference)
         return self
 
@@ -221,7 +231,7 @@ def define(
             signature=signature_of(reference),
         )
         if not lab:
-            exercise.reference, exercise.reference_text = reference, text
+            exercise.reference_text = text
         return exercise
 
     return make

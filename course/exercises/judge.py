@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from course.exercises.definition import Check, Exercise, Mistake
 from course.exercises.hearing import Answer, Court
 from course.exercises.show import many
 from course.exercises.verdict import Finding, Verdict
-from course.exercises.warm import Warm, shared
+from course.exercises.warm import Warm, packages_of, shared
 
 ANSWERED = ("value", "rule", "no error", "change")
 """Findings that a check's hint can help with: an answer came, and it is wrong."""
@@ -39,12 +40,21 @@ def judge(
     if source.same_code(text, exercise.stub, exercise.name):
         return _not_attempted(exercise, "Not attempted yet.", seed)
     court = Court(exercise, answer, seed, warm or shared())
+    import_beside(court)
     check, finding = court.hear(exercise.checks)
     if finding is None:
         return _passed(exercise, court)
     if finding.key == ("not written",):
         return _not_attempted(exercise, finding.message, seed, finding.printed)
     return _failed(exercise, court, check, finding)
+
+
+def import_beside(court: Court) -> None:
+    """Where tensors will come back, import torch in here while the child does so too, not after it."""
+    grants = court.exercise.grants
+    court.warm.start(grants)
+    if "torch" in packages_of(grants):
+        importlib.import_module("torch")
 
 
 def reference_of(exercise: Exercise) -> str | None:

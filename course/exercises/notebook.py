@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import linecache
 import sys
@@ -14,7 +13,7 @@ from typing import Any, NoReturn
 
 from course.errors import UserError
 from course.exercises import progress
-from course.exercises.child.parts import future_flags, parts_of
+from course.exercises.build import build
 from course.exercises.definition import Exercise
 from course.exercises.feedback import as_text, shell, show_verdict
 from course.exercises.judge import judge
@@ -88,7 +87,7 @@ def solution(exercise_id: str, *, quiet: bool = False) -> Any:
     definition = find(exercise_id)
     chosen, whose = None, "yours"
     if definition.id in handed_in and handed_in[definition.id].verdict.passed:
-        chosen = build(definition, handed_in[definition.id].text)
+        chosen = build(definition, handed_in[definition.id].text, beneath)
     elif progress.offering():
         chosen = kept_solution(definition)
     if chosen is None:
@@ -125,27 +124,17 @@ def text_beneath(below: Exercise) -> str | None:
     return None if below.is_lab else below.reference_text
 
 
+def beneath(below: Exercise) -> Any:
+    """The object of an exercise that another builds on."""
+    return solution(below.id, quiet=True)
+
+
 def kept_solution(definition: Exercise) -> Any:
     """The kept answer as an object; judged again if the exercise has changed since."""
     kept = progress.recall(definition.id)
     if kept is None or (kept.fingerprint != definition.fingerprint and not judge(definition, kept.text).passed):
         return None
-    return build(definition, kept.text)
-
-
-def build(definition: Exercise, text: str) -> Any:
-    """The object that a passing text defines, made in this process: it is the learner's own code."""
-    module = types.ModuleType(f"solution_{definition.name}")
-    for source in definition.grants:
-        exec(source, module.__dict__)
-    for below in definition.builds_on:
-        setattr(module, below.name, solution(below.id, quiet=True))
-    sys.modules[module.__name__] = module
-    strict, _ = parts_of(text, definition.name)
-    filename = f"<solution of {definition.id}>"
-    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
-    exec(compile(ast.Module(strict, []), filename, "exec", future_flags(strict), dont_inherit=True), module.__dict__)
-    return getattr(module, definition.name)
+    return build(definition, kept.text, beneath)
 
 
 def cell_text(learner: Any, frame: types.FrameType) -> str:

@@ -107,3 +107,9 @@ def test_guide_shows_code_that_is_sound(tmp_path: Path, monkeypatch: pytest.Monk
     (exercise,) = load("guide_example")
     prove(exercise)
     assert len(example.splitlines()) < 45
+
+
+def test_reference_is_made_of_its_text_with_its_grants() -> None:
+    assert four_times(3) == 12
+    assert four_times.reference.__globals__["double"](4) == 8
+    assert four_times.reference is four_times.reference

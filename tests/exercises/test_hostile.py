@@ -47,7 +47,7 @@ return made
         ("import gc\nreturn gc.get_objects()", "tries to look into the interpreter"),
         ("import course.exercises.judge", "`course` is not among the modules"),
         ("from course.curriculum import contents", "`course` is not among the modules"),
-        ("x = []\nwhile True: x.append(bytearray(10**8))", "asked for more than 512 MB of memory"),
+        ("x = []\nwhile True: x.append(bytearray(4 * 10**8))", "asked for more than 512 MB of memory"),
     ],
 )
 def test_refused_in_words(kv_cell: Cell, body: str, words: str) -> None:

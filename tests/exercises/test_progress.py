@@ -79,7 +79,7 @@ def test_writing_is_atomic_and_damage_is_harmless(exercise: Exercise, monkeypatc
 
 def test_lab_without_reference_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     exercise = find("lab9.total")
-    monkeypatch.setattr(exercise, "reference", None)
+    monkeypatch.setattr(exercise, "reference_text", None)
     with pytest.raises(UserError, match="not solved yet"):
         solution(exercise.id)
 
