@@ -29,7 +29,7 @@ def snapshot(machine: Instance) -> list[Any]:
     pools = [memory.pool, memory.host] if memory.host else [memory.pool]
     return [
         [(list(p._references), list(p._free), list(p._cached), dict(p._block_of)) for p in pools],
-        [list(queue) for queue in (machine.waiting, machine.running, machine.held)],
+        [list(queue) for queue in (machine.waiting, machine.running, machine.decoding, machine.held)],
         [[repr(getattr(s, slot)) for slot in Sequence.__slots__] for s in machine.sequences],
         (machine.in_flight, machine._num_steps, list(memory._host_blocks_being_read), dict(machine.reserved)),
     ]
@@ -55,14 +55,19 @@ class RandomPlans:
         if self.num_wild_plans < 0:
             return self.steady.schedule(view)
         draft = view.draft()
-        for sequence in self.shuffled([*view.running, *view.waiting]):
+        free = [*view.running, *view.waiting]
+        if self.dice.random() < 0.3 and draft.can_decode_all():
+            draft.decode_all()
+            free = [s for s in free if s not in view.decoding]
+        for sequence in self.shuffled(free):
             self.play(draft, sequence)
         plan = draft.plan
+        plan.holds = self.dice.choice([1, 1, 2, 7, 1000])
         if self.dice.random() < 0.3:
             draft.wake_at(view.now_s + 0.001)
         if self.dice.random() < 0.5:
             return self.spoilt(view, plan)
-        if not plan.chunks:
+        if not plan.chunks and not (plan.decode_all and len(view.decoding)):
             plan.wake_at_s = view.now_s + 0.001  # nobody else would ask again
         return plan
 
@@ -108,6 +113,7 @@ class RandomPlans:
 
     def unused(self, view: InstanceView, plan: Plan) -> list[Sequence]:
         used = {entry[0] for entry in [*plan.chunks, *plan.preempt, *plan.refuse]}
+        used |= set(view.decoding) if plan.decode_all else set()
         return [s for s in [*view.running, *view.waiting] if s not in used]
 
     # the rules
@@ -183,6 +189,15 @@ class RandomPlans:
         if large := self.pick(large):
             plan.preempt.append(Preemption(large, swap=True))
             return self.expect(plan, large, "host blocks")
+
+    def break_with_no_steps(self, view: InstanceView, plan: Plan) -> Any:
+        plan.holds = self.dice.choice([0, -1, True, 1.5, None])
+        return self.expect(plan, None, "a plan holds for at least 1 step")
+
+    def break_by_decoding_twice(self, view: InstanceView, plan: Plan) -> Any:
+        if (torn := self.pick(view.decoding)) and view.draft().can_decode_all():
+            entry = self.dice.choice([{"chunks": [Chunk(torn, 1)]}, {"preempt": [Preemption(torn)]}])
+            return self.expect(Plan(**entry, decode_all=True), torn, "appears twice")
 
     def break_by_waking_in_the_past(self, view: InstanceView, plan: Plan) -> Any:
         plan.wake_at_s = self.dice.choice([view.now_s, view.now_s - 1, float("nan"), float("inf"), "soon"])
