@@ -25,7 +25,7 @@ class State(Enum):
     CANCELLED = "cancelled"
 
 
-_FINAL = frozenset({State.FINISHED, State.FAILED, State.REFUSED, State.CANCELLED})
+_FINAL = (State.FINISHED, State.FAILED, State.REFUSED, State.CANCELLED)  # looked up by identity, without hashing
 _NEXT: dict[State, frozenset[State]] = {
     State.WAITING: frozenset({State.RUNNING, State.FAILED, State.REFUSED, State.CANCELLED}),
     State.RUNNING: frozenset({State.PREEMPTED, State.FINISHED, State.FAILED, State.CANCELLED}),
