@@ -28,7 +28,6 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("the text is empty; give at least one character to continue")
     import torch
 
-    from course.engine.detokenize import text_pieces
     from course.engine.local import LocalEngine
     from course.engine.sampling import Sampling
     from course.model.loading import load_model
@@ -39,9 +38,9 @@ def run(args: argparse.Namespace) -> int:
     prompt = model.encode(args.text)
     block_size = 16
     engine = LocalEngine(model, num_blocks=-(-(len(prompt) + max(1, args.max_new_tokens)) // block_size))
-    tokens = engine.stream(prompt, args.max_new_tokens, sampling)
+    pieces = engine.stream_text(prompt, args.max_new_tokens, sampling)
     sys.stdout.write(args.text)
-    for piece in text_pieces(model, prompt, tokens):
+    for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")

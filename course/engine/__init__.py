@@ -6,5 +6,7 @@
 ``intake``      from prompts to requests
 ``answer``      what a caller sees of an answer
 ``detokenize``  tokens become text as they come
+``memory``      keep freed memory at hand
+``benchmark``   measured beside transformers
 ``replay``      a workload served in real time
 """

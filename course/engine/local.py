@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 from course.engine.answer import Answer
+from course.engine.detokenize import text_pieces
 from course.engine.executor import Executor, Text, Token
 from course.engine.intake import Prompt, make_request
+from course.engine.memory import keep_freed_memory
 from course.engine.sampling import GREEDY, Sampling
 from course.errors import UserError
-from course.metrics.record import Recorder
+from course.metrics.record import Recorder, RequestRecord
 from course.model.loading import Model, load_model
 from course.serving.actions import Action, RunBatch, SequenceEnded, WakeAt
 from course.serving.batch import Batch, TokenResult
@@ -24,7 +26,7 @@ from course.serving.instance import Instance
 from course.serving.plan import Scheduler
 from course.serving.schedulers import make_scheduler
 from course.serving.sequence import Sequence as ServedSequence
-from course.workload.request import Request
+from course.workload.request import Request, Workload
 
 
 class LocalEngine:
@@ -63,10 +65,10 @@ class LocalEngine:
         self.cluster = Cluster([self.instance])
         self.executor = Executor(self.model.network, num_blocks, block_size, num_host_blocks, prefix_cache)
         self.answers: dict[tuple[int, int], Answer] = {}  # those that have not ended
-        self.wake_at_s: float | None = None
         self._batch: Batch | None = None
         self._clock = clock
         self.start_over()
+        keep_freed_memory()
 
     # the loop
 
@@ -135,6 +137,7 @@ class LocalEngine:
     def start_over(self, first_id: int = 0) -> None:
         """Time 0 is now, nothing is recorded yet, and new requests are numbered from ``first_id``."""
         self._start_s = self._clock()
+        self.wake_at_s: float | None = None
         self.recorder = Recorder()
         self._ids = count(first_id)
 
@@ -212,10 +215,23 @@ class LocalEngine:
     ) -> Iterator[int]:
         """Tokens of one answer as they come; leaving the loop early cancels the rest.
 
-        Other requests go on in the meantime. `course.engine.detokenize` makes text of it.
+        Other requests go on in the meantime.
         """
         [answer] = self.submit(prompt, max_new_tokens, sampling, ignore_end=ignore_end)
         return self._stream(answer)
+
+    def stream_text(
+        self, prompt: Prompt, max_new_tokens: int = 64, sampling: Sampling = GREEDY, *, ignore_end: bool = False
+    ) -> Iterator[str]:
+        """As `stream`, in pieces of text. Raises UserError where the model has no tokenizer."""
+        [answer] = self.submit(prompt, max_new_tokens, sampling, ignore_end=ignore_end)
+        return text_pieces(self.model, answer.prompt, self._stream(answer))
+
+    def serve(self, workload: Workload, sampling: Sampling = GREEDY) -> list[RequestRecord]:
+        """Serve a workload in real time, answers as long as it dictates; see `course.engine.replay.serve`."""
+        from course.engine.replay import serve
+
+        return serve(self, workload, sampling=sampling)
 
     def _stream(self, answer: Answer) -> Iterator[int]:
         num_seen = 0

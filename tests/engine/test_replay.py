@@ -35,6 +35,10 @@ def test_every_answer_has_the_length_and_the_times_of_its_trace() -> None:
     engine.cluster.check_integrity()
 
 
+def test_the_engine_serves_too() -> None:
+    assert [record.num_output_tokens for record in make_engine().serve(make_workload(3))] == [2, 3, 4]
+
+
 def test_the_same_workload_again_and_then_requests_of_ones_own() -> None:
     engine = make_engine()
     for _ in range(2):
