@@ -47,11 +47,11 @@ def instance_spans(steps: Iterable[Step], instance_id: int) -> tuple[list[Span],
         if step.instance_id != instance_id:
             continue
         num_prompt = sum(chunk.num_tokens for chunk in step.chunks if chunk.is_prefill)
-        num_answer = sum(not chunk.is_prefill for chunk in step.chunks)
+        num_answer = sum(chunk.num_tokens for chunk in step.chunks if not chunk.is_prefill)
         if num_prompt:
-            prefill.append(Span(step.start_s, step.end_s, "prefill", num_prompt))
+            prefill.append(Span(step.start_s, step.end_s, "prefill", num_prompt, step.num_steps))
         if num_answer:
-            decode.append(Span(step.start_s, step.end_s, "decode", num_answer))
+            decode.append(Span(step.start_s, step.end_s, "decode", num_answer, step.num_steps))
     return joined(prefill), joined(decode)
 
 
@@ -73,7 +73,7 @@ def _busy_by_request(history: History) -> dict[tuple[int, int], list[Span]]:
     for step in history.steps:
         for request_id, sample, _, num_tokens, is_prefill in step.chunks:
             kind: Kind = "prefill" if is_prefill else "decode"
-            busy[request_id, sample].append(Span(step.start_s, step.end_s, kind, num_tokens))
+            busy[request_id, sample].append(Span(step.start_s, step.end_s, kind, num_tokens, step.num_steps))
     for move in history.moves:
         busy[move.request_id, move.sample].append(Span(move.start_s, move.end_s, "transfer"))
     return busy

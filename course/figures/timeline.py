@@ -55,7 +55,8 @@ def timeline_summary(records: Sequence[RequestRecord], history: History) -> str:
     for instance_id in sorted(history.roles):
         steps = [step for step in history.steps if step.instance_id == instance_id]
         busy = sum(step.end_s - step.start_s for step in steps) / end_s
-        parts.append(f"{worker_label(instance_id, history)} ran {say_count(len(steps), 'step')}, busy {busy:.0%}")
+        num_steps = sum(step.num_steps for step in steps)
+        parts.append(f"{worker_label(instance_id, history)} ran {say_count(num_steps, 'step')}, busy {busy:.0%}")
     return f"{say_count(len(records), 'request')} in {say_ms(end_s)}: {'; '.join(parts)}."
 
 

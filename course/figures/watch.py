@@ -30,13 +30,15 @@ class ChunkRun(NamedTuple):
 class Step(NamedTuple):
     """One step of an instance; times in seconds on the clock of the run.
 
-    Decode steps that the simulator made one event are one `Step`, whose chunks have one token for each.
+    Decode steps that the simulator made one event are one `Step`: ``num_steps`` counts them, and each chunk has one
+    token for each.
     """
 
     instance_id: int
     start_s: float
     end_s: float
     chunks: tuple[ChunkRun, ...]
+    num_steps: int = 1
 
 
 class Move(NamedTuple):
@@ -108,7 +110,7 @@ class WatchedCluster(Cluster):
             num_steps_in_all = self._num_steps.pop(instance_id) + num_steps
             if num_steps_in_all > 1:
                 chunks = tuple(chunk._replace(num_tokens=num_steps_in_all) for chunk in chunks)
-            self.history.steps.append(Step(instance_id, start_s, now_s, chunks))
+            self.history.steps.append(Step(instance_id, start_s, now_s, chunks, num_steps_in_all))
         return super().on_batch_done(instance_id, results, now_s, num_steps)
 
     def on_transfer_done(self, transfer_id: int, now_s: float) -> list[Action]:

@@ -2,8 +2,8 @@
 
 ``controls``   what a control is: a slider, a slider over powers, a list, a switch, a line of text
 ``explorer``   a pure figure function plus its controls; static or live
-``live``       the live form, the only file that knows ipywidgets
-``redraw``     changes a figure in place into another
+``live``       the live form: ipywidgets around a plot
+``plot``       a figure that is redrawn in place, without a network
 """
 
 from course.widgets.controls import Choice, Control, LogSlider, Slider, Text, Toggle

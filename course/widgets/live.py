@@ -1,4 +1,4 @@
-"""An explorer whose controls move: ipywidgets around one FigureWidget that is changed in place."""
+"""An explorer whose controls move: ipywidgets around one plot that is redrawn in place."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import html
 from typing import Any
 
 import ipywidgets
-import plotly.graph_objects as go
 
 from course.widgets.controls import Choice, Control, LogSlider, Slider, Text, Toggle
-from course.widgets.explorer import CONFIG, Explorer
-from course.widgets.redraw import redraw
+from course.widgets.explorer import Explorer, bundle
+from course.widgets.plot import Plot
 
 _STYLE = {"description_width": "13em"}
 _LAYOUT = {"width": "34em", "max_width": "100%"}
@@ -26,12 +25,11 @@ class LiveExplorer:
         self.explorer = explorer
         figure, summary = explorer.draw()
         self.inputs = {control.name: make_input(control) for control in explorer.controls}
-        self.figure = go.FigureWidget(figure)
-        self.figure._config = CONFIG
+        self.plot = Plot(bundle(figure), summary)
         self.status = ipywidgets.HTML(_status(summary))
         for each in self.inputs.values():
             each.observe(self._on_change, names="value")
-        self.box = ipywidgets.VBox([*self.inputs.values(), self.figure, self.status])
+        self.box = ipywidgets.VBox([*self.inputs.values(), self.plot, self.status])
 
     def set(self, **values: Any) -> None:
         """Move controls, as a hand would."""
@@ -44,7 +42,7 @@ class LiveExplorer:
         except Exception as error:  # a learner's function may stand behind it: say so, keep the last picture
             self.status.value = _status(f"{type(error).__name__}: {error}", role="alert")
             return
-        redraw(self.figure, figure)
+        self.plot.redraw(bundle(figure), summary)
         self.status.value = _status(summary)
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from course.figures.spans import NEGLIGIBLE_S, Span, instance_spans, joined, request_spans, spans_by_request
+from course.figures.timeline import timeline_summary
 from course.figures.watch import ChunkRun, History, Move, Step, WatchedCluster
 from course.metrics.record import Outcome, RequestRecord
 from course.serving.cluster import Cluster
@@ -115,3 +116,15 @@ def test_joining_counts_steps_and_overlooks_the_drivers_pauses() -> None:
     pause = NEGLIGIBLE_S / 2
     spans = [Span(0.0, 1.0, "decode", 2), Span(1.0 + pause, 2.0, "decode", 3), Span(3.0, 4.0, "decode", 1)]
     assert joined(spans) == [Span(0.0, 2.0, "decode", 5, 2), Span(3.0, 4.0, "decode", 1)]
+
+
+def test_many_steps_in_one_event_look_like_single_steps() -> None:
+    """The simulator may make many decode steps one event: the picture must not change."""
+    pictures = []
+    for single_step in (False, True):
+        watched = WatchedCluster(split())
+        driver = VirtualDriver(watched, LinearCost(), transfer_s_per_block=1e-3, single_step=single_step)
+        records = driver.run(TWO).records
+        lanes = [instance_spans(watched.history.steps, i) for i in (0, 1)]
+        pictures.append((spans_by_request(records, watched.history), lanes, timeline_summary(records, watched.history)))
+    assert pictures[0] == pictures[1]

@@ -19,7 +19,7 @@ from course.errors import UserError
 from course.figures.style import new_figure
 from course.widgets import Choice, Explorer, LogSlider, Slider, is_live
 from course.widgets.explorer import INVITATION, bundle
-from course.widgets.redraw import redraw
+from course.widgets.plot import Plot
 
 EXPLORERS = {
     "00 policies": lesson_00.explorer(),
@@ -48,12 +48,6 @@ def positions(control: Any) -> list[Any]:
             return list(control.options)
         case _:
             return [control.low, control.value, control.high]
-
-
-def looks(figure: go.Figure) -> dict[str, Any]:
-    """All of a figure but the names that a widget gives its traces."""
-    shown = json.loads(go.Figure(figure).to_json())
-    return {"layout": shown["layout"], "data": [{k: v for k, v in t.items() if k != "uid"} for t in shown["data"]]}
 
 
 def test_draw_takes_defaults_and_refuses_what_is_not_there() -> None:
@@ -105,23 +99,43 @@ def test_the_static_picture_is_small_valid_json_and_always_the_same(name: str) -
     assert len(texts.pop()) < 60_000
 
 
-def test_moving_a_slider_changes_the_figure_in_place() -> None:
+def test_moving_a_slider_redraws_the_same_plot() -> None:
     live = small().live()
-    before = live.figure
+    before = live.plot
     live.set(slope=4)
-    assert live.figure is before
-    assert list(live.figure.data[0].y) == [0, 4]
-    assert live.figure.layout.title.text == "slope 4"
+    assert live.plot is before
+    assert live.plot in live.box.children
+    assert live.plot.figure["data"][0]["y"] == [0, 4]
+    assert live.plot.figure["layout"]["title"]["text"] == "slope 4"
+    assert live.plot.label == "line of slope 4"
     assert "line of slope 4" in live.status.value
 
 
 def test_one_move_is_one_message_to_the_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     live = small().live()
-    sent: list[str] = []
-    for name in ("_send_update_msg", "_send_restyle_msg", "_send_relayout_msg", "_send_addTraces_msg"):
-        monkeypatch.setattr(live.figure, name, lambda *a, name=name, **k: sent.append(name))
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(live.plot, "_send", lambda message, buffers=None: sent.append(message["state"]))
     live.set(slope=5)
-    assert sent == ["_send_update_msg"]
+    assert [state.keys() for state in sent] == [{"figure", "label"}]
+
+
+def test_plotly_travels_once_per_kernel_and_again_when_a_page_asks() -> None:
+    first, second = (small().live().plot for _ in range(2))
+    carrier = Plot._carrier
+    assert carrier is not None
+    assert "plotly.js v" in carrier.text[:100]
+    assert first._esm == second._esm
+    assert len(first._esm) < 5_000
+    first._handle_custom_msg("plotly, please", [])
+    assert Plot._carrier is not carrier
+
+
+def test_the_carrier_closes_when_the_page_has_it() -> None:
+    small().live()
+    carrier = Plot._carrier
+    assert carrier is not None
+    carrier._handle_custom_msg("received", [])
+    assert carrier.comm is None
 
 
 def test_a_mistake_in_a_learners_function_is_said_and_the_picture_stays() -> None:
@@ -132,7 +146,7 @@ def test_a_mistake_in_a_learners_function_is_said_and_the_picture_stays() -> Non
     live.set(slope=5)
     assert 'role="alert"' in live.status.value
     assert "ZeroDivisionError" in live.status.value
-    assert list(live.figure.data[0].y) == [0, 2]
+    assert live.plot.figure["data"][0]["y"] == [0, 2]
     live.set(slope=1)
     assert 'role="status"' in live.status.value
 
@@ -140,22 +154,6 @@ def test_a_mistake_in_a_learners_function_is_said_and_the_picture_stays() -> Non
 def test_what_stands_in_a_summary_cannot_become_html() -> None:
     live = small(summary=lambda slope, name: "<script>").live()
     assert "&lt;script&gt;" in live.status.value
-
-
-def test_redrawing_with_other_traces_replaces_them() -> None:
-    shown = go.FigureWidget(line(1))
-    redraw(shown, new_figure([go.Bar(y=[1]), go.Scatter(y=[2])], "two"))
-    assert [trace.type for trace in shown.data] == ["bar", "scatter"]
-    redraw(shown, line(3))
-    assert looks(shown) == looks(line(3))
-
-
-def test_redrawing_removes_what_the_new_figure_does_not_have() -> None:
-    shown = go.FigureWidget(new_figure([go.Scatter(y=[1], hovertext="x", marker={"size": 9})], "a", shapes=[{}]))
-    fresh = new_figure([go.Scatter(y=[1])], "b")
-    redraw(shown, fresh)
-    assert looks(shown)["data"] == looks(fresh)["data"]
-    assert not shown.layout.shapes
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
@@ -170,7 +168,7 @@ def test_every_control_redraws_to_what_the_pure_function_draws(name: str) -> Non
             durations_ms.append((time.perf_counter() - began) * 1e3)
             now = {each: live.inputs[each].value for each in live.inputs}
             figure, summary = explorer.draw(**now)
-            assert looks(live.figure) == looks(figure)
+            assert live.plot.figure == bundle(figure)
             assert summary[:20] in live.status.value
     durations_ms.sort()
     print(f"{name}: {len(durations_ms)} redraws, median {durations_ms[len(durations_ms) // 2]:.0f} ms", end=" ")
