@@ -51,9 +51,8 @@ def attention_summary(tokens: Sequence[str], weights: Matrix) -> str:
         return "No tokens."
     last = list(weights[-1])
     top = max(range(len(last)), key=lambda j: last[j])
-    return (
-        f"{say_count(len(tokens), 'token')}; the last, {tokens[-1]!r}, looks most at {tokens[top]!r} ({last[top]:.0%})."
-    )
+    most = f"{tokens[top]!r} ({last[top]:.0%})"
+    return f"{say_count(len(tokens), 'token')}; the last, {tokens[-1]!r}, looks most at {most}."
 
 
 def _axis(tokens: Sequence[str], text: str) -> dict[str, object]:
