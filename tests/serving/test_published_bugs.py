@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from course.serving.batch import TokenResult
 from course.serving.cluster import Cluster
 from course.serving.instance import Instance
 from course.serving.plan import Chunk, Plan, Preemption
 from course.serving.pool import BlockPool
+from course.serving.prefix import block_hashes
 from course.serving.schedulers import SCHEDULERS, make_scheduler
 from course.serving.sequence import Sequence
 from course.simulator.linear import LinearCost
@@ -85,6 +87,38 @@ def test_a_block_in_use_is_never_evicted():
     assert machine.memory.pool.num_free_blocks == 0
 
 
+def test_an_answer_is_found_by_the_next_prompt_of_the_conversation():
+    """The hash of a block that an answer completes belongs to that block and no other."""
+    machine = caching()
+    (first,) = queue(machine, prompt(0, 6))
+    text = TOKENS[:12]
+    hashes = block_hashes(text, BLOCK)
+    for known in range(7, 12):  # a token is known after each step
+        size = 6 if known == 7 else 1
+        machine.scheduler.plans.append(Plan([Chunk(first, size)]))
+        machine.schedule(0.0)
+        completed = hashes[known // BLOCK - 1] if known % BLOCK == 0 else None
+        machine.complete([TokenResult(first, block_hash=completed)])
+        machine.check_integrity()
+    (second,) = queue(machine, with_tokens(request(1, 12), text, BLOCK))
+    (chunk,) = run(machine, Plan([Chunk(second, 4)])).chunks
+    assert chunk.start == 8
+    assert chunk.block_table[:2] == list(first.block_table[:2])
+
+
+def test_a_hash_that_comes_without_those_before_it_is_not_believed():
+    """A prompt without hashes: the first one its answer brings is that of a later block, not of the first."""
+    machine = caching()
+    (first,) = queue(machine, request(0, 7))
+    for size in (7, 1):
+        machine.scheduler.plans.append(Plan([Chunk(first, size)]))
+        machine.schedule(0.0)
+        machine.complete([TokenResult(first, block_hash=12345)])
+    (second,) = queue(machine, Request(1, 0.0, 8, 1, prefix_hashes=(12345, 6)))
+    (chunk,) = run(machine, Plan([Chunk(second, 8)])).chunks
+    assert chunk.start == 0
+
+
 def test_counters_are_fresh_after_a_preemption_and_a_prefix_hit():
     """Stale, they say that tokens are computed whose blocks are gone, or compute cached ones again."""
     machine = caching()
@@ -136,6 +170,19 @@ def test_the_last_partial_chunk_samples_once():
         finish(machine, batch)
     assert samples == [0, 0, 1, 1, 1]
     assert sequence.num_output_tokens == 3
+
+
+def test_a_sequence_computed_again_in_chunks_samples_at_the_end_of_what_it_knows():
+    """Sampled at the end of its prompt, it would say its second token twice."""
+    machine = instance(Scripted(), 16, BLOCK)
+    (sequence,) = queue(machine, request(0, 6))
+    for size in (6, 1, 1):
+        run(machine, Plan([Chunk(sequence, size)]))
+    machine.scheduler.plans.append(Plan(preempt=[Preemption(sequence)]))
+    machine.schedule(0.0)
+    samples = [len(run(machine, Plan([Chunk(sequence, size)])).chunks[0].samples) for size in (6, 2, 1)]
+    assert samples == [0, 0, 1]
+    assert sequence.num_output_tokens == 4
 
 
 @pytest.mark.parametrize("length", range(1, 14))

@@ -9,9 +9,22 @@ from course.serving.actions import Action, RunBatch, SequenceEnded, StartTransfe
 from course.serving.batch import Batch, TokenResult
 from course.serving.cluster import Cluster
 from course.serving.instance import Instance
+from course.serving.plan import Chunk, Plan, Preemption
 from course.serving.sequence import State
 from course.workload.request import Request
-from tests.serving.helpers import assert_all_served, assert_empty, checking_driver, instance, request, workload
+from tests.serving.helpers import (
+    Scripted,
+    assert_all_served,
+    assert_empty,
+    checking_driver,
+    finish,
+    instance,
+    queue,
+    request,
+    run,
+    with_tokens,
+    workload,
+)
 
 
 class Split:
@@ -362,3 +375,56 @@ def test_a_cluster_of_all_roles_serves_everything():
     )
     assert_all_served(checking_driver(cluster, transfer_s_per_block=1e-3).run(served), served)
     assert_empty(cluster)
+
+
+# who takes, and who is told
+
+
+def test_an_instance_with_a_queue_takes_nobody_else():
+    machine = instance(Scripted())
+    (moving,) = queue(instance(Scripted()), request(9, 4))
+    assert machine.can_reserve(moving)
+    (waiting,) = queue(machine, request(0, 4))
+    assert not machine.can_reserve(moving)
+    run(machine, Plan([Chunk(waiting, 4)]))
+    assert machine.can_reserve(moving)
+
+
+def test_blocks_that_are_being_swapped_out_are_not_given_to_a_transfer():
+    machine = instance(Scripted(), num_blocks=4, num_host_blocks=4)
+    (moving,) = queue(instance(Scripted()), request(9, 4))
+    first, second = queue(machine, request(0, 8), request(1, 1))
+    run(machine, Plan([Chunk(first, 8)]))
+    machine.scheduler.plans = [Plan([Chunk(second, 1)], preempt=[Preemption(first, swap=True)])]
+    batch = machine.schedule(0.0).batch
+    machine.end(first, State.CANCELLED)  # nobody waits any more, but its copy to the host still runs
+    assert not machine.can_reserve(moving)
+    finish(machine, batch)
+    assert machine.can_reserve(moving)
+
+
+def test_a_prefix_that_moved_is_found_at_its_new_place():
+    source, target = (instance(Scripted(), id=k, prefix_cache=True) for k in range(2))
+    text = list(range(9))
+    (sequence,) = queue(source, with_tokens(request(0, 9), text, 4))
+    run(source, Plan([Chunk(sequence, 9)]))
+    source.hold(sequence)
+    target.reserve(0, sequence)
+    source.hand_over(0, sequence, target)
+    (like_it,) = queue(target, with_tokens(request(1, 9), text, 4))
+    (chunk,) = run(target, Plan([Chunk(like_it, 1)])).chunks
+    assert chunk.start == 8
+    assert chunk.block_table[:2] == list(sequence.block_table[:2])
+
+
+def test_a_source_that_gives_a_sequence_up_uses_its_room():
+    split = Split(prefill=(6, 6), decode=(64,))
+    split.arrive(request(0, 20, 4), request(1, 4, 4), request(2, 20, 4))  # to instances 0, 1, 0
+    split.step(split.prefill[0])
+    split.report("failed")
+    split.report("failed")
+    assert split.prefill[0].is_idle
+    split.report("failed")  # the first goes to instance 1, so there is room for the third
+    assert [chunk.sequence.id for chunk in split.running[0].chunks] == [(2, 0)]
+    split.drain()
+    assert split.tokens == {(k, 0): 4 for k in range(3)}
