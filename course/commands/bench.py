@@ -1,4 +1,4 @@
-"""``python -m course bench engine``: our engine beside Hugging Face transformers, same work, one run."""
+"""``python -m course bench``: our engine beside Hugging Face transformers, and where its time goes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ SUMMARY = "measure the engine beside Hugging Face transformers on the same reque
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("what", choices=["engine"], help="what to measure")
+    parser.add_argument(
+        "what",
+        choices=["engine", "step"],
+        help="engine: throughput and latencies beside transformers; step: where a decode step's time goes",
+    )
     parser.add_argument("--model", choices=["tiny", "small"], default="tiny", help="shape, with random weights")
     parser.add_argument("--repeats", type=int, default=3, help="runs per system; medians are printed (default 3)")
     parser.add_argument("--systems", nargs="+", metavar="SYSTEM", help="some of them only; default all")
@@ -28,6 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
     check_writable(args.json)
+    rows = bench_step(args) if args.what == "step" else bench_engine(args)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+    return 0
+
+
+def bench_engine(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """All systems on the same work."""
     from tqdm import tqdm
 
     from course.engine.benchmark.bench import SYSTEMS, check_options, run_bench
@@ -40,9 +52,30 @@ def run(args: argparse.Namespace) -> int:
         )
     print(conditions(args))
     print(table(rows))
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
-    return 0
+    return rows
+
+
+def bench_step(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One decode step of several sizes, taken apart."""
+    import torch
+
+    from course.engine.benchmark.breakdown import breakdown
+    from course.model.loading import DTYPES
+
+    torch.set_num_threads(1)
+    rows = []
+    print(f"decode steps of {args.model} ({args.dtype}), contexts of 100 to 300 tokens, best of 30, milliseconds")
+    print(f"{'weights':<12}{'sequences':>10}{'step':>8}{'matrices':>10}{'attention':>11}{'calls':>8}")
+    for packed in (False, True):
+        for num_sequences in (1, 4, 16, 64):
+            ms = breakdown(args.model, packed, num_sequences, dtype=DTYPES[args.dtype])
+            rows.append({"packed": packed, "num_sequences": num_sequences, **ms})
+            print(
+                f"{'pre-packed' if packed else 'public':<12}{num_sequences:>10}{ms['step']:>8.2f}"
+                f"{ms['matrices']:>10.2f}{ms['attention']:>11.2f}{ms['calls']:>8.2f}"
+            )
+    print("calls: the same step of a model with the same operators but hardly any numbers")
+    return rows
 
 
 def conditions(args: argparse.Namespace) -> str:

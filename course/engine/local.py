@@ -65,6 +65,7 @@ class LocalEngine:
         self.cluster = Cluster([self.instance])
         self.executor = Executor(self.model.network, num_blocks, block_size, num_host_blocks, prefix_cache)
         self.answers: dict[tuple[int, int], Answer] = {}  # those that have not ended
+        self.wake_at_s: float | None = None  # when a scheduler asked to be asked again
         self._batch: Batch | None = None
         self._clock = clock
         self.start_over()
@@ -137,7 +138,7 @@ class LocalEngine:
     def start_over(self, first_id: int = 0) -> None:
         """Time 0 is now, nothing is recorded yet, and new requests are numbered from ``first_id``."""
         self._start_s = self._clock()
-        self.wake_at_s: float | None = None
+        self.wake_at_s = None
         self.recorder = Recorder()
         self._ids = count(first_id)
 

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from course import commands
+from course.engine.benchmark.breakdown import breakdown
 from course.serving.schedulers import SCHEDULERS
 
 HEADER = "arrived_s,prompt_tokens,output_tokens\n"
@@ -185,3 +186,10 @@ def test_bench_measures_every_system(tmp_path: Path, capsys: pytest.CaptureFixtu
     for row in rows:
         assert all(row[key] > 0 for key in ("tokens_per_s", "mean_ttft_ms", "mean_tpot_ms", "peak_rss_mb"))
     assert "tokens/s" in capsys.readouterr().out
+
+
+def test_bench_takes_a_step_apart() -> None:
+    parts = breakdown("tiny", packed=False, num_sequences=2, context=20)
+    assert parts["step"] > parts["matrices"] > 0
+    assert parts["attention"] > 0
+    assert parts["calls"] > 0
