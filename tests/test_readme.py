@@ -57,6 +57,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_page_is_in_the_index() -> None:
+    index = TEXT[ROOT / "docs" / "README.md"]
+    for page in PAGES:
+        assert page.name == "README.md" or f"]({page.name})" in index, f"docs/README.md does not mention {page.name}"
+
+
 def test_the_lesson_table_is_made_from_the_table_of_contents() -> None:
     text = TEXT[ROOT / "README.md"]
     assert with_lessons(text) == text, "run: python -m course.curriculum.readme"
