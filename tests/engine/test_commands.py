@@ -83,7 +83,14 @@ def test_run_refuses_what_can_never_fit_and_serves_the_rest(
     path = tmp_path / "trace.csv"
     path.write_text(HEADER + "0,10,5\n0,150,5\n0,12,5\n")
     assert course("run", "--trace", path, "--model", checkpoint, "--num-blocks", 6) == 0
-    assert "3 requests: 2 finished, 1 refused" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "3 requests: 2 finished, 1 refused" in printed.out
+    assert "1 of 3 refused; the first: request 1 may need" in printed.err
+
+
+def test_run_fails_where_nothing_can_be_served(checkpoint: str, trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert course("run", "--trace", trace, "--model", checkpoint, "--num-blocks", 1, "--clock", "virtual") == 2
+    assert "give it more blocks or ask for fewer tokens" in capsys.readouterr().err
 
 
 def test_run_preempts_and_swaps(checkpoint: str, trace: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from course.engine.local import LocalEngine
+from course.model.weights import TINY_FOLDER
 from course.serving.schedulers import SCHEDULERS
 from tests.engine.conftest import (
     ANSWER_LENGTHS,
@@ -105,16 +109,40 @@ def test_n_greedy_answers_are_equal(scheduler: str) -> None:
     engine.cluster.check_integrity()
 
 
-def test_float32_differs_only_at_near_ties() -> None:
-    engine = make_engine(model=make_model(torch.float32))
+def count_near_ties(model: Any, prompts: list[list[int]], found: list[list[int]], wanted: list[list[int]]) -> int:
+    """Answers that part from the reference; each may do so only where two tokens are about equally likely."""
     num_ties = 0
-    for prompt, found, wanted in zip(make_prompts(), serve_all(engine), reference_answers(), strict=True):
-        differ = [i for i, token in enumerate(found) if token != wanted[i]]
+    for prompt, tokens, expected in zip(prompts, found, wanted, strict=True):
+        differ = [i for i, token in enumerate(tokens) if token != expected[i]]
         if not differ:
             continue
         with torch.no_grad():
-            logits = hf_model()(torch.tensor([[*prompt, *wanted[: differ[0]]]])).logits[0, -1]
+            logits = model(torch.tensor([[*prompt, *expected[: differ[0]]]])).logits[0, -1]
         best, second = logits.topk(2).values
         assert best - second < 1e-4
         num_ties += 1
-    assert num_ties <= 1
+    return num_ties
+
+
+def test_float32_differs_only_at_near_ties() -> None:
+    engine = make_engine(model=make_model(torch.float32))
+    assert count_near_ties(hf_model(), make_prompts(), serve_all(engine), reference_answers()) <= 1
+
+
+def test_the_trained_model_answers_as_it_does_in_transformers() -> None:
+    if not (TINY_FOLDER / "model.safetensors").exists():
+        pytest.skip("the tiny model is not trained yet")
+    reference = AutoModelForCausalLM.from_pretrained(TINY_FOLDER, dtype=torch.float32)
+    engine = LocalEngine("tiny", num_blocks=24, block_size=16)  # too few for all: some are preempted
+    texts = ["def read(", "Return the", "A list of strings. " * 12, "The", "class Sequence:\n    pass\n" * 4]
+    prompts = [engine.model.encode(text) for text in texts]
+    answers = engine.generate(prompts, 40, ignore_end=True)
+    reference.generation_config.eos_token_id = None  # both write on past the end of text
+    config = GenerationConfig(max_new_tokens=40, do_sample=False, pad_token_id=0)
+    wanted = []
+    for prompt in prompts:
+        tokens = torch.tensor([prompt])
+        out = reference.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=config)
+        wanted.append(out[0, len(prompt) :].tolist())
+    assert count_near_ties(reference, prompts, [answer.tokens for answer in answers], wanted) <= 1
+    assert answers[0].text == engine.model.decode(wanted[0])
