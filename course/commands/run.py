@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
     print(summary_table(records))
     if args.json:
         save(args, records)
-    return 0
+    refused = [record for record in records if record.outcome == "refused"]
+    if refused:
+        print(f"course: {len(refused)} of {len(records)} refused; the first: {refused[0].error}", file=sys.stderr)
+    return 2 if len(refused) == len(records) else 0
 
 
 def make_policy(args: argparse.Namespace) -> Scheduler:

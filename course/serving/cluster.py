@@ -75,7 +75,8 @@ class Cluster:
 
     def on_batch_progress(self, instance_id: int, num_steps: int, now_s: float) -> list[Action]:
         """So many steps of a batch that holds for more are done, and the next one runs."""
-        self.instances[instance_id].advance(num_steps)
+        if instance := self.instances.get(instance_id):
+            instance.advance(num_steps)
         return []
 
     def on_batch_done(
@@ -129,7 +130,7 @@ class Cluster:
         transfer = self._give_up(transfer_id)
         if transfer is None or transfer.is_void:
             return []
-        self.handovers.add(transfer.sequence, transfer.source, transfer.attempt)
+        self.handovers.add_again(transfer, transfer.attempt)
         return [WakeAt(self.handovers.pause(now_s))]
 
     def on_transfer_failed(self, transfer_id: int, now_s: float) -> list[Action]:
@@ -138,7 +139,7 @@ class Cluster:
         if transfer is None or transfer.is_void:
             return []
         if transfer.attempt < self.MAX_ATTEMPTS:
-            self.handovers.add(transfer.sequence, transfer.source, transfer.attempt + 1)
+            self.handovers.add_again(transfer, transfer.attempt + 1)
             return []
         transfer.source.discard(transfer.sequence)
         self._wake(transfer.source)

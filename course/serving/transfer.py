@@ -34,9 +34,13 @@ class Handovers:
         self._not_before_s = 0.0
         self._num_started = 0
 
-    def add(self, sequence: Sequence, source: Instance, attempt: int = 1) -> None:
+    def add(self, sequence: Sequence, source: Instance) -> None:
         """Let a sequence wait for its move."""
-        self.waiting[sequence] = _Wait(source, attempt)
+        self.waiting[sequence] = _Wait(source)
+
+    def add_again(self, transfer: Transfer, attempt: int) -> None:
+        """Let a sequence whose move came to nothing wait again, before those that came after it."""
+        self.waiting = {transfer.sequence: _Wait(transfer.source, attempt), **self.waiting}
 
     def pause(self, now_s: float) -> float:
         """A target has refused: start nothing before the time returned."""
@@ -96,7 +100,7 @@ class Handovers:
                 del self.transfers[transfer.id]
                 actions.append(StopTransfer(transfer))
                 if not transfer.is_void:
-                    self.add(transfer.sequence, transfer.source, transfer.attempt)
+                    self.add_again(transfer, transfer.attempt)
         for sequence in lost.held:
             actions += self.drop(sequence)
         return actions
