@@ -10,6 +10,8 @@ import plotly.graph_objects as go
 
 from course.figures import PromptCost, attention_pattern, attention_summary, prompt_cost, prompt_cost_summary
 from course.figures.attention import Matrix
+from course.figures.palette import SHADES
+from course.figures.style import new_figure
 from course.widgets import Choice, Explorer, LogSlider, Slider, Text
 
 COSTS = {
@@ -72,3 +74,35 @@ def pattern_explorer(look: Look, text: str, num_layers: int, num_heads: int) -> 
         Slider("head", "head", 0, num_heads - 1, 1, 0, help="Heads are counted from 0"),
     )
     return Explorer(partial(pattern_figure, look=look), controls, partial(pattern_summary, look=look))
+
+
+def compare_patterns(expected: Matrix, got: Matrix) -> go.Figure:
+    """Two patterns of attention side by side: what it should be, and what an exercise's answer gives."""
+    panels = (("expected", expected, "", (0, 0.46)), ("yours", got, "2", (0.54, 1)))
+    traces, layout, notes = [], {}, []
+    for name, weights, panel, domain in panels:
+        rows = [[round(weight, 2) for weight in row] for row in weights]
+        traces.append(
+            go.Heatmap(
+                name=name,
+                z=rows,
+                xaxis=f"x{panel}",
+                yaxis=f"y{panel}",
+                zmin=0,
+                zmax=1,
+                colorscale=SHADES,
+                showscale=False,
+                texttemplate="%{z:.2f}",
+                textfont={"size": 12},
+                xgap=2,
+                ygap=2,
+                hovertemplate="token %{y} looks at token %{x}: %{z:.2f}<extra>" + name + "</extra>",
+            )
+        )
+        plain = {"showgrid": False, "showline": False, "ticks": "", "dtick": 1}
+        layout[f"xaxis{panel}"] = plain | {"domain": domain, "title": {"text": "looks at"}}
+        layout[f"yaxis{panel}"] = plain | {"autorange": "reversed", "anchor": f"x{panel}"}
+        note = {"text": name, "x": domain[0], "y": 1.02, "xref": "paper", "yref": "paper", "showarrow": False}
+        notes.append(note | {"xanchor": "left", "yanchor": "bottom"})
+    layout["yaxis"] |= {"title": {"text": "this token"}}
+    return new_figure(traces, "Weights", height=340, annotations=notes, margin={"t": 80}, **layout)
