@@ -5,12 +5,13 @@ Everything runs on the virtual clock: the real control plane, with a cost model 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from course.figures import History, WatchedCluster, serving_overview, serving_summary
-from course.figures.latency import Latency
 from course.metrics.latency import tpot_s, ttft_s
 from course.metrics.record import RequestRecord
 from course.serving.instance import Instance
@@ -36,6 +37,20 @@ COST = LinearCost()  # of the order of the tiny model on one CPU core
 CHUNK_TOKENS = 64
 TRANSFER_S_PER_BLOCK = 5e-5  # 16 tokens between two processes of one machine
 SEED = 0
+
+Waits = Callable[[float, float, list[float]], tuple[float, float]]
+"""From arrival, start and token times to (TTFT, E2E), all in seconds: the lesson's first exercise."""
+PerToken = Callable[[list[float]], float | None]
+"""From token times to TPOT, in seconds: the lesson's third exercise."""
+
+
+class Log(NamedTuple):
+    """What a server writes down of one request, in seconds."""
+
+    arrival_s: float
+    started_s: float
+    token_times_s: list[float]
+
 
 CONTROLS = (
     Slider("rate", "requests per second", 5, 60, 5, 20, help="How many new requests arrive each second"),
@@ -71,11 +86,43 @@ def serve(rate: float, prompt_tokens: int, policy: str) -> tuple[tuple[RequestRe
     return tuple(recorder.records), watched.history
 
 
+def logs(rate: float, prompt_tokens: int, policy: str) -> list[Log]:
+    """The same run as a list of plain times, one entry for each request."""
+    records, history = serve(rate, prompt_tokens, policy)
+    started = started_s(history)
+    return [Log(record.arrival_s, started[record.request_id], record.token_times_s) for record in records]
+
+
+def started_s(history: History) -> dict[int, float]:
+    """When a worker first took up each request, by its id."""
+    started: dict[int, float] = {}
+    for step in history.steps:
+        for chunk in step.chunks:
+            started[chunk.request_id] = min(step.start_s, started.get(chunk.request_id, step.start_s))
+    return started
+
+
 def figure(
-    rate: float, prompt_tokens: int, policy: str, *, ttft: Latency = ttft_s, tpot: Latency = tpot_s
+    rate: float,
+    prompt_tokens: int,
+    policy: str,
+    *,
+    ttft_and_e2e: Waits | None = None,
+    tpot: PerToken | None = None,
 ) -> go.Figure:
     """TTFT and TPOT of every request above, who ran when below."""
-    return serving_overview(*serve(rate, prompt_tokens, policy), LIMITS, ttft=ttft, tpot=tpot)
+    records, history = serve(rate, prompt_tokens, policy)
+    started = started_s(history)
+
+    def first_s(record: RequestRecord) -> float | None:
+        if ttft_and_e2e is None:
+            return ttft_s(record)
+        return ttft_and_e2e(record.arrival_s, started[record.request_id], record.token_times_s)[0]
+
+    def per_token_s(record: RequestRecord) -> float | None:
+        return tpot_s(record) if tpot is None else tpot(record.token_times_s)
+
+    return serving_overview(records, history, LIMITS, ttft=first_s, tpot=per_token_s)
 
 
 def summary(rate: float, prompt_tokens: int, policy: str) -> str:
@@ -83,6 +130,6 @@ def summary(rate: float, prompt_tokens: int, policy: str) -> str:
     return serving_summary(*serve(rate, prompt_tokens, policy), LIMITS)
 
 
-def explorer(ttft: Latency = ttft_s, tpot: Latency = tpot_s) -> Explorer:
-    """With sliders; ``ttft`` and ``tpot`` may be the learner's own functions of a record (seconds)."""
-    return Explorer(partial(figure, ttft=ttft, tpot=tpot), CONTROLS, summary)
+def explorer(ttft_and_e2e: Waits | None = None, tpot: PerToken | None = None) -> Explorer:
+    """With sliders; TTFT and TPOT may be computed by the learner's own functions."""
+    return Explorer(partial(figure, ttft_and_e2e=ttft_and_e2e, tpot=tpot), CONTROLS, summary)
