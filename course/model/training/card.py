@@ -201,12 +201,15 @@ Greedy:
 ## Recipe
 
 {trainer.num_tokens:,} tokens in {trainer.num_steps:,} steps, {trainer.seconds / 60:.0f} minutes on {num_threads} CPU
-thread{"s" if num_threads > 1 else ""} ({platform.machine()}, other work beside it), bf16 autocast, seed {recipe.seed}.
+thread{"s" if num_threads > 1 else ""} ({platform.machine()}), bf16 autocast, seed {recipe.seed}.
 Muon for the matrices (learning rate {recipe.muon_lr:g}, weight decay {recipe.weight_decay:g}), AdamW for
 embeddings and norms ({recipe.adam_lr:g}); warm-up over {recipe.warmup_tokens:,} tokens, stable, linear decay to
 zero over the last {recipe.decay_share:.0%}; gradients clipped at norm {recipe.clip_norm:g}. Answers of the recall
 task weigh {recipe.answer_weight:g} times in the loss, random words nothing. Python {platform.python_version()},
-{versions}. `python -m course train` runs the same recipe.
+{versions}. `python -m course train` runs the same recipe; the text it finds depends on what is installed.
+
+Not all of the recipe was fixed beforehand: the stages from the fourth on, and the length of the decay, date from
+after 2.58 M tokens, when recall stood and prose did not.
 
 The initial weights are random but for two heads of the first layer, which look one and two tokens back, and four
 of the second, which compare and copy: a sketch of in-context lookup (`course/model/training/initial.py`). An attempt

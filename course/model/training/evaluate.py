@@ -21,7 +21,7 @@ SAMPLE_PROMPTS = (
     "Return a new list that",
     "The default value is",
     "If the file does not exist,",
-    "This function computes the",
+    "Compute the",
     "The import statement",
 )
 
