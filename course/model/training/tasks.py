@@ -7,6 +7,7 @@ so the weights cannot know the answer: it has to come out of the KV cache, and i
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 from typing import Protocol
@@ -55,6 +56,7 @@ def draw_pairs(num_pairs: int, rng: random.Random) -> dict[str, str]:
     return dict(zip(rng.sample(KEYS, num_pairs), rng.sample(VALUES, num_pairs), strict=True))
 
 
+@functools.cache
 def default_filler() -> str:
     """Prose that every Python installation carries: the documentation topics of the language."""
     from pydoc_data.topics import topics
