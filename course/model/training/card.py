@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from course.model.training.evaluate import continuations, copying_and_sorting, held_out_loss, recall_by_distance
+from course.model.training.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,9 +44,9 @@ class Measurements:
 
 def measure(directory: Path, held_out: np.ndarray, *, num_prompts: int = NUM_PROMPTS) -> Measurements:
     """Load a checkpoint with the Auto classes, in float32, and measure it."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    tokenizer = load_tokenizer(directory)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True).eval()
     copied, ordered = copying_and_sorting(model, tokenizer, num_prompts=num_prompts)
     return Measurements(

@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PERMISSIVE = re.compile(r"\b(MIT|0?BSD|Apache|PSF|Python Software Foundation|ISC|Unlicense|Zlib|HPND)\b", re.I)
 RECIPROCAL = re.compile(r"GPL|MPL|Mozilla|EPL|Eclipse|CDDL", re.I)
@@ -92,8 +93,8 @@ class Source:
     num_bytes: int
 
 
-def licence_of(metadata: importlib.metadata.PackageMetadata) -> str | None:
-    """Name the licence if it is permissive, else None."""
+def licence_of(metadata: Any) -> str | None:
+    """Name the licence if it is permissive, else None; metadata is a package's, as importlib.metadata gives it."""
     expression = metadata.get("License-Expression")
     stated = metadata.get("License") or ""
     classifiers = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -124,6 +124,7 @@ def continuations(
     for prompt in SAMPLE_PROMPTS:
         ids = torch.tensor([tokenizer.encode(prompt)])
         how = {"do_sample": True, "temperature": temperature, "top_p": 0.95} if temperature else {"do_sample": False}
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens, **how)
-        pairs.append((prompt, tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)))
+        generate: Any = model.generate
+        out = generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens, **how)
+        pairs.append((prompt, str(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))))
     return pairs

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 _KEYS = """actor artist baker banker barber boxer broker butler captain chef clerk coach cook dancer dealer
     doctor driver editor farmer fisher guard guide hunter judge king knight lawyer leader maker mayor miner
@@ -36,7 +36,7 @@ class Tokenizer(Protocol):
         """Return the token ids of text."""
         ...
 
-    def decode(self, token_ids: list[int]) -> str:
+    def decode(self, token_ids: list[int]) -> Any:
         """Return the text of token ids."""
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course.model.training.tasks import NUMBERS, WORDS, vocabulary_lines
 
@@ -69,4 +69,5 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
     """Load a saved tokenizer without touching the network."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    loaded: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    return loaded
