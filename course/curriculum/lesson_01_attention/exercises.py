@@ -60,7 +60,7 @@ def plain_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 @causal_attention.check(hint="The first token has nobody before it. All it can take is its own value.")
 def the_first_token_sees_only_itself(rng: np.random.Generator) -> Cases:
-    for tokens in (1, 2, 4):
+    for tokens in (2, 4):
         queries, keys, values = (tensor(rng, 1, tokens, 3).round(decimals=1) for _ in "qkv")
         first = values[:, 0].clone()
 
@@ -141,7 +141,8 @@ def hides_with_zero(queries, keys, values):
 @causal_attention.mistake(
     "no mask",
     caught_by=the_first_token_sees_only_itself,
-    nudge="Here every token also looks at those after it. A token may look at itself and back, never ahead.",
+    nudge="Here every token also looks at those after it. If you wrote a mask, look whether it arrives: it has the "
+    "shape [tokens, tokens], and `masked_fill` hands back a new tensor.",
 )
 def no_mask(queries, keys, values):
     scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
@@ -291,6 +292,70 @@ def overflows(queries, keys, values):
     return powers / powers.sum(-1, keepdim=True) @ values
 
 
+@causal_attention.mistake(
+    "masks with numbers",
+    caught_by=the_first_token_sees_only_itself,
+    nudge="`masked_fill` wants true and false, not 1.0 and 0.0: `.bool()` turns the one into the other.",
+)
+def masks_with_numbers(queries, keys, values):
+    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1)
+    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+    return scores.masked_fill(future, -math.inf).softmax(dim=-1) @ values
+
+
+@causal_attention.mistake(
+    "multiplies by infinity",
+    caught_by=the_first_token_sees_only_itself,
+    nudge="0 times -inf is nan, so adding `mask * -inf` spoils every score. `masked_fill` leaves the others alone.",
+)
+def multiplies_by_infinity(queries, keys, values):
+    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1)
+    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+    return (scores + future * -math.inf).softmax(dim=-1) @ values
+
+
+@causal_attention.mistake(
+    "mask upside down",
+    caught_by=the_first_token_sees_only_itself,
+    nudge="The mask is upside down: what may be seen is hidden. `masked_fill` writes where the mask is true.",
+)
+def mask_upside_down(queries, keys, values):
+    seen = torch.ones(queries.shape[1], queries.shape[1]).tril().bool()
+    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+    return scores.masked_fill(seen, -math.inf).softmax(dim=-1) @ values
+
+
+@causal_attention.mistake(
+    "returns the weights",
+    caught_by=the_first_token_sees_only_itself,
+    nudge="These are the weights, [heads, tokens, tokens]. One product is left: the weighted mean of the values.",
+)
+def returns_the_weights(queries, keys, values):
+    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
+    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+    return scores.masked_fill(future, -math.inf).softmax(dim=-1)
+
+
+@causal_attention.mistake(
+    "returns nothing",
+    caught_by=the_first_token_sees_only_itself,
+    nudge="Nothing comes back: is a `return` missing?",
+)
+def returns_nothing(queries, keys, values):
+    pass
+
+
+@causal_attention.mistake(
+    "keys ask queries",
+    caught_by=every_weight,
+    nudge="The scores are transposed. Row i belongs to the query of token i: the queries come first in the product.",
+)
+def keys_ask_queries(queries, keys, values):
+    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
+    scores = keys @ queries.transpose(-1, -2) / queries.shape[-1] ** 0.5
+    return scores.masked_fill(future, -math.inf).softmax(dim=-1) @ values
+
+
 causal_attention.alternative("""
 def causal_attention(queries, keys, values):
     rows = []
@@ -334,7 +399,7 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
 def every_number_in_its_place(rng: np.random.Generator) -> Cases:
     import torch
 
-    for tokens, heads, dim in ((1, 2, 2), (2, 2, 2), (3, 2, 2), (5, 4, 3), (4, 4, 4)):
+    for tokens, heads, dim in ((1, 2, 3), (2, 2, 3), (5, 4, 2), (4, 4, 4)):
         x = numbered(rng, tokens, heads * dim)
         pieces = [x[:, head * dim : (head + 1) * dim] for head in range(heads)]
         yield call(x, heads).returns(torch.stack(pieces))
@@ -387,6 +452,15 @@ def heads_for_dim(x, num_heads):
     return x.view(len(x), -1, num_heads).transpose(0, 1)
 
 
+@split_heads.mistake(
+    "gives a tuple",
+    caught_by=every_number_in_its_place,
+    nudge="These are the right pieces, but in a tuple. `torch.stack` makes one tensor of them.",
+)
+def gives_a_tuple(x, num_heads):
+    return x.chunk(num_heads, dim=1)
+
+
 split_heads.alternative("""
 def split_heads(x, num_heads):
     return torch.stack(x.chunk(num_heads, dim=1))
@@ -408,7 +482,7 @@ def merge_heads(heads: Tensor) -> Tensor:
 def every_row_whole(rng: np.random.Generator) -> Cases:
     import torch
 
-    for heads, tokens, dim in ((2, 1, 2), (2, 2, 2), (2, 3, 2), (4, 5, 3), (3, 3, 3)):
+    for heads, tokens, dim in ((2, 3, 2), (4, 5, 3), (3, 3, 3)):
         x = numbered(rng, heads, tokens, dim)
         yield call(x).returns(torch.cat(list(x), dim=1))
 
@@ -458,6 +532,42 @@ def stacks(heads):
 )
 def adds_up(heads):
     return heads.sum(0)
+
+
+@merge_heads.mistake(
+    "swaps the wrong axes",
+    caught_by=every_row_whole,
+    nudge="The wrong axes are swapped. To get one row per token, the tokens come first: `transpose(0, 1)`.",
+)
+def merges_swapping_wrong_axes(heads):
+    return heads.transpose(1, 2).reshape(heads.shape[1], -1)
+
+
+@merge_heads.mistake(
+    "joins a tensor",
+    caught_by=every_row_whole,
+    nudge="The idea is right. `torch.cat` wants a list of tensors; `list(heads)` is one.",
+)
+def joins_a_tensor(heads):
+    return torch.cat(heads, dim=1)
+
+
+@merge_heads.mistake(
+    "forgets to merge",
+    caught_by=every_row_whole,
+    nudge="The tokens are in front now. What is left: put the heads of each token side by side in one row.",
+)
+def forgets_to_merge(heads):
+    return heads.transpose(0, 1)
+
+
+@merge_heads.mistake(
+    "as many rows as heads",
+    caught_by=every_row_whole,
+    nudge="After the swap the number of tokens is `heads.shape[1]`, as before: the answer has one row per token.",
+)
+def rows_for_heads(heads):
+    return heads.transpose(0, 1).reshape(heads.shape[0], -1)
 
 
 merge_heads.alternative("""
@@ -545,6 +655,34 @@ def cuts_anew(kv, num_heads):
     return kv.reshape(num_heads, kv.shape[1], -1)
 
 
+@share_heads.mistake(
+    "repeats the whole too often",
+    caught_by=neighbours_share,
+    nudge="The whole is repeated num_heads times. A KV head serves num_heads // kv_heads query heads, and "
+    "neighbours share: 0, 0, 1, 1.",
+)
+def repeats_too_often(kv, num_heads):
+    return kv.repeat(num_heads, 1, 1)
+
+
+@share_heads.mistake(
+    "stretches the heads",
+    caught_by=neighbours_share,
+    nudge="`expand` stretches only an axis of size 1. With several KV heads, each of them must be repeated.",
+)
+def stretches(kv, num_heads):
+    return kv.expand(num_heads, -1, -1)
+
+
+@share_heads.mistake(
+    "divides to a float",
+    caught_by=neighbours_share,
+    nudge="`/` gives a float, and nothing can be repeated 2.0 times. `//` gives an int.",
+)
+def divides_to_a_float(kv, num_heads):
+    return kv.repeat_interleave(num_heads / len(kv), dim=0)
+
+
 share_heads.alternative("""
 def share_heads(kv, num_heads):
     kv_heads, tokens, dim = kv.shape
@@ -559,16 +697,18 @@ def share_heads(kv, num_heads):
 # --- one step -------------------------------------------------------------------------------------------------------
 
 
-def with_a_small_model(learner: Callable[..., Any], table: Tensor, tokens: Tensor) -> Any:
-    """Hand the learner a model: its logits in row i depend on all tokens up to i, and on how far away they are."""
+def with_a_model(learner: Callable[..., Any], tokens: Tensor, logits: Tensor) -> Any:
+    """Hand the learner a model that gives these logits for these tokens, and others for any others."""
 
     def model(ids: Any) -> Any:
-        return table[ids].cumsum(0)
+        if not hasattr(ids, "shape") or len(ids.shape) != 1:
+            raise ValueError(f"the model takes tokens of shape [n]; it was given {getattr(ids, 'shape', ids)}")
+        return logits.clone() if ids.equal(tokens) else logits[-len(ids) :].roll(1, dims=1)
 
     return learner(model, tokens)
 
 
-@define("attention.step", points=2, grants=TORCH, through=with_a_small_model)
+@define("attention.step", points=2, grants=TORCH, through=with_a_model)
 def step(model: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
     """Write one token: the tokens [n] become [n + 1].
 
@@ -583,26 +723,27 @@ def step(model: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
 def appends_the_best(rng: np.random.Generator) -> Cases:
     import torch
 
-    for length in (1, 3, 6, 8):
-        table, tokens = fitting_table(rng, length, vocabulary=9)
-        best = int(table[tokens].sum(0).argmax())
-        yield call(table, tokens).returns(torch.tensor([*tokens.tolist(), best]))
+    for length in (3, 1, 5):
+        tokens, logits = tokens_and_logits(rng, length, vocabulary=7)
+        best = int(np.argmax(logits[-1].tolist()))
+        yield call(tokens=tokens, logits=logits).returns(torch.tensor([*tokens.tolist(), best]))
 
 
-def fitting_table(rng: np.random.Generator, length: int, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """Logits and tokens for which the likely mistakes all give another token than the right one."""
+def tokens_and_logits(rng: np.random.Generator, length: int, vocabulary: int) -> tuple[Tensor, Tensor]:
+    """Logits for which each of the likely mistakes gives a token of its own."""
     import torch
 
     while True:
-        table = tensor(rng, vocabulary, vocabulary).round(decimals=1)
-        tokens = torch.tensor(rng.integers(0, vocabulary, length))
-        logits = table[tokens].cumsum(0)
-        top = logits[-1].sort(descending=True).values
-        others = [int(logits[i].argmax()) for i in range(length - 1)]
-        others += [int(logits[-1].argmin()), int(logits.sum(0).argmax()) if length > 1 else -1]
-        others += [int(table[tokens[-1]].argmax()) if length > 1 else -1]
-        if top[0] - top[1] > 0.05 and int(logits[-1].argmax()) not in others:
-            return table, tokens
+        logits = rng.standard_normal((length, vocabulary)).round(1)
+        last, best = logits[-1], int(logits[-1].argmax())
+        answers = [best, int(last.argmin()), (best + 1) % vocabulary]
+        if length > 1:
+            answers += [int(logits[0].argmax()), int(logits[-2].argmax()), int(logits[:, -1].argmax())]
+            answers += [int(logits.argmax())]
+        top = np.sort(last)
+        if top[-1] - top[-2] > 0.05 and len(set(answers)) == len(answers):
+            tokens = torch.tensor(rng.integers(0, vocabulary, length))
+            return tokens, torch.tensor(logits, dtype=torch.float32)
 
 
 @step.mistake(
@@ -694,6 +835,72 @@ def concatenates_a_number(model, tokens):
 )
 def takes_the_lowest(model, tokens):
     return torch.cat([tokens, model(tokens)[-1].argmin()[None]])
+
+
+@step.mistake(
+    "takes the last column",
+    caught_by=appends_the_best,
+    nudge="This looks at the last column, one entry of the vocabulary, and finds the best row. Take the last row, "
+    "`[-1]`, and find its best entry.",
+)
+def takes_the_last_column(model, tokens):
+    return torch.cat([tokens, model(tokens)[:, -1].argmax()[None]])
+
+
+@step.mistake(
+    "feeds a batch",
+    caught_by=appends_the_best,
+    nudge="Here the model takes the tokens as they are, [n], without an axis for a batch.",
+)
+def feeds_a_batch(model, tokens):
+    return torch.cat([tokens, model(tokens[None])[0, -1].argmax()[None]])
+
+
+@step.mistake(
+    "puts it in front",
+    caught_by=appends_the_best,
+    nudge="The new token belongs at the end of the text.",
+)
+def puts_it_in_front(model, tokens):
+    return torch.cat([model(tokens)[-1].argmax()[None], tokens])
+
+
+@step.mistake(
+    "adds a list",
+    caught_by=appends_the_best,
+    nudge="To a tensor, `+` adds numbers; it appends nothing. `torch.cat([tokens, ...])` does.",
+)
+def adds_a_list(model, tokens):
+    best = model(tokens)[-1].argmax()
+    return tokens + [best]  # noqa: RUF005
+
+
+@step.mistake(
+    "appends as to a list",
+    caught_by=appends_the_best,
+    nudge="A tensor cannot grow. `torch.cat([tokens, ...])` makes a longer one.",
+)
+def appends_as_to_a_list(model, tokens):
+    tokens.append(model(tokens)[-1].argmax())
+    return tokens
+
+
+@step.mistake(
+    "returns a list",
+    caught_by=appends_the_best,
+    nudge="The tokens are right. Hand them back as a tensor, so that the model can read them again.",
+)
+def returns_a_list(model, tokens):
+    return [*tokens.tolist(), int(model(tokens)[-1].argmax())]
+
+
+@step.mistake(
+    "asks for .logits",
+    caught_by=appends_the_best,
+    nudge="In this exercise `model(tokens)` already is the tensor of logits.",
+)
+def asks_for_logits(model, tokens):
+    return torch.cat([tokens, model(tokens).logits[-1].argmax()[None]])
 
 
 step.alternative("""
