@@ -11,6 +11,10 @@ from course.engine.benchmark.work import Timing, Work
 from course.model.config import ModelConfig, benchmark_shape
 from course.model.weights import random_weights
 
+# Of the settings tried (docs/benchmarks.md), the one that serves transformers best: its attention
+# compares every request's queries with the keys of all of them, so more at a time is slower.
+SLOTS = 12
+
 
 def hf_model(model: str, dtype: torch.dtype) -> Any:
     """The benchmark's random model in transformers, with its SDPA attention."""
@@ -89,7 +93,11 @@ class ContinuousSystem:
         self.manager = self.network.init_continuous_batching(
             generation_config=GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0, max_new_tokens=256),
             continuous_batching_config=ContinuousBatchingConfig(
-                num_blocks=256, page_size=128, max_batch_tokens=512, allow_block_sharing=False
+                num_blocks=128,
+                page_size=256,
+                max_batch_tokens=512,
+                max_requests_per_batch=SLOTS,
+                allow_block_sharing=False,
             ),
         )
         self.manager.start()
