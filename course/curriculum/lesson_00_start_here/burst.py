@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from course.engine.answer import Answer
+from course.engine.sampling import Sampling
 from course.figures import History, WatchedCluster
 from course.figures.style import say_ms
 from course.metrics.latency import gaps_s, ttft_s
@@ -19,7 +20,8 @@ from course.simulator.virtual import VirtualDriver
 from course.widgets import is_live
 from course.workload.request import Request, Workload
 
-READERS = ("A list is", "Python is")
+READERS = ("A thread is", "A list is")
+SAMPLING = Sampling(temperature=0.7)  # the likeliest token each time makes the model repeat itself
 LONG_PROMPTS = tuple(f"Letter {i}. " + "The people of the town talked about the weather. " * 60 for i in range(4))
 TRANSFER_S_PER_BLOCK = 5e-5  # assumed: 16 tokens between two processes of one machine
 SLOWER = 4
@@ -41,15 +43,16 @@ def replay(answer: Answer, times_s: Sequence[float], limit_s: float) -> None:
 
 
 def pieces(answer: Answer) -> list[str]:
-    """The text that each token adds."""
+    """The text that each token adds; none where it leaves a letter unfinished."""
     assert answer.model is not None
     known, said = list(answer.prompt), answer.model.decode(list(answer.prompt))
     found = []
     for token in answer.tokens:
         known.append(token)
         text = answer.model.decode(known)
-        found.append(text[len(said) :])
-        said = text
+        unfinished = text.endswith("\ufffd")
+        found.append("" if unfinished else text[len(said) :])
+        said = said if unfinished else text
     return found
 
 

@@ -1,4 +1,3 @@
-# draft: until it has been seen in a browser
 # ruff: noqa: D100, D103, E402, E501, F401, F821
 # mypy: ignore-errors
 
@@ -193,10 +192,10 @@ assert long_ttft_s > 3 * tpot(alone.token_times_s)
 
 # %%
 engine.start_over()
-[anna] = engine.submit(burst.READERS[0], 80, ignore_end=True)
+[anna] = engine.submit(burst.READERS[0], 80, burst.SAMPLING, ignore_end=True)
 while len(anna.tokens) < 20:
     engine.step()
-[ben] = engine.submit(burst.READERS[1], 80, ignore_end=True)
+[ben] = engine.submit(burst.READERS[1], 80, burst.SAMPLING, ignore_end=True)
 while len(anna.tokens) < 40:
     engine.step()
 
@@ -216,9 +215,7 @@ assert stall_s > 5 * np.median(itl([records[0].token_times_s]))
 
 # %% tags=["nbval-ignore-output"]
 streams = {"Anna": records[0].token_times_s, "Ben": records[1].token_times_s}
-print(
-    f"four prompts at {1000 * long_ttft_s:.0f} ms each: {4000 * long_ttft_s:.0f} ms. Measured: {1000 * stall_s:.0f} ms"
-)
+print(f"four prompts, alone: 4 x {1000 * long_ttft_s:.0f} ms. The longest pause: {1000 * stall_s:.0f} ms")
 assert 0.2 < stall_s / (4 * long_ttft_s) < 5
 token_gaps(streams, limit_s=stall_s / 2, title="Two answers while a burst of long prompts arrives")
 
@@ -228,7 +225,7 @@ token_gaps(streams, limit_s=stall_s / 2, title="Two answers while a burst of lon
 #
 # ## Split over two workers
 #
-# Give the prompts a worker of their own, and nothing can stand in the readers' way. For now this runs on the virtual
+# Give the prompts a worker of their own, and no prompt can stand in the readers' way. For now this runs on the virtual
 # clock; lesson 11 does it with two real workers. The clock is told two things that you measured: the time of a step and
 # the time of a prompt token. First we check it on what we know, one worker.
 
@@ -268,7 +265,7 @@ assert burst.slowest_start_s(split) > 1.2 * burst.slowest_start_s(shared)
 # - **The long prompts pay.** One worker now reads all of them, while the other only writes.
 # - **It takes a second worker.** With one, there is nothing to split.
 # - **Every answer moves.** What the model remembers of a prompt, its *KV cache*, must go to the other worker. Here we
-#   *assumed* 0.05 ms for 16 tokens; a slow network makes it the main cost. Lesson 02 says what it is, lesson 11 measures it.
+#   *assumed* 0.05 ms for 16 tokens. Lesson 02 says what it is, lesson 11 measures it on fast and slow links.
 #
 # ## Where published systems stand
 #
