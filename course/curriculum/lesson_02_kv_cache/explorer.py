@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
+from course.curriculum.lesson_02_kv_cache import exercises
 from course.figures import (
     MemoryUse,
     PromptCost,
@@ -27,32 +28,31 @@ class Shape(NamedTuple):
 
     num_parameters: float
     num_layers: int
+    num_heads: int
     num_kv_heads: int
     head_dim: int
     num_gpus: int
 
 
 SHAPES = {
-    "OPT-13B, 1 GPU": Shape(13e9, 40, 40, 128, 1),
-    "OPT-66B, 4 GPUs": Shape(66e9, 64, 72, 128, 4),
-    "Llama-2-7B, 1 GPU": Shape(6.74e9, 32, 32, 128, 1),
-    "Llama-3-8B, 1 GPU": Shape(8.03e9, 32, 8, 128, 1),
-    "Llama-3-70B, 4 GPUs": Shape(70.6e9, 80, 8, 128, 4),
+    "OPT-13B, 1 GPU": Shape(13e9, 40, 40, 40, 128, 1),
+    "OPT-66B, 4 GPUs": Shape(66e9, 64, 72, 72, 128, 4),
+    "Llama-2-7B, 1 GPU": Shape(6.74e9, 32, 32, 32, 128, 1),
+    "Llama-3-8B, 1 GPU": Shape(8.03e9, 32, 32, 8, 128, 1),
+    "Llama-3-70B, 4 GPUs": Shape(70.6e9, 80, 64, 8, 128, 4),
 }
 
-KvBytes = Callable[[int, int, int, int], float]
-"""Bytes of keys and values of one token: of (layers, KV heads, head dimension, bytes per number)."""
+KvBytes = Callable[[int, int, int, int, int], int]
+"""Bytes of keys and values of one token: of (layers, query heads, KV heads, head dimension, bytes per number)."""
+
+Generate = Callable[[Any, list[int], int], list[int]]
+"""The loop that writes an answer: of (model, prompt, number of tokens)."""
 
 
-def kv_bytes_per_token(num_layers: int, num_kv_heads: int, head_dim: int, element_bytes: int) -> int:
-    """A key and a value, in every layer, for every KV head."""
-    return 2 * num_layers * num_kv_heads * head_dim * element_bytes
-
-
-def memory_of(model: str, kv_bytes: KvBytes = kv_bytes_per_token) -> MemoryUse:
+def memory_of(model: str, kv_bytes: KvBytes = exercises.kv_bytes) -> MemoryUse:
     """Weights and KV of a model in 16-bit numbers on its GPUs."""
     shape = SHAPES[model]
-    per_token = kv_bytes(shape.num_layers, shape.num_kv_heads, shape.head_dim, FP16_BYTES)
+    per_token = kv_bytes(shape.num_layers, shape.num_heads, shape.num_kv_heads, shape.head_dim, FP16_BYTES)
     return MemoryUse(shape.num_gpus * GPU_BYTES, shape.num_parameters * FP16_BYTES, per_token)
 
 
@@ -63,17 +63,18 @@ MEMORY_CONTROLS = (
 )
 
 
-def figure(model: str, context: int, batch: int, *, kv_bytes: KvBytes = kv_bytes_per_token) -> go.Figure:
+def figure(model: str, context: int, batch: int, *, kv_bytes: KvBytes = exercises.kv_bytes) -> go.Figure:
     """What fills the memory, and how many sequences fit."""
-    return kv_memory(memory_of(model, kv_bytes), context, batch, f"What fills the memory: {model}")
+    drawn = kv_memory(memory_of(model, kv_bytes), context, batch, f"What fills the memory: {model}")
+    return drawn.update_layout(height=500, margin={"t": 140})  # room for two rows of the legend
 
 
-def summary(model: str, context: int, batch: int, *, kv_bytes: KvBytes = kv_bytes_per_token) -> str:
+def summary(model: str, context: int, batch: int, *, kv_bytes: KvBytes = exercises.kv_bytes) -> str:
     """The same in one line."""
     return kv_memory_summary(memory_of(model, kv_bytes), context, batch)
 
 
-def explorer(kv_bytes: KvBytes = kv_bytes_per_token) -> Explorer:
+def explorer(kv_bytes: KvBytes = exercises.kv_bytes) -> Explorer:
     """With sliders; ``kv_bytes`` may be the learner's own."""
     return Explorer(partial(figure, kv_bytes=kv_bytes), MEMORY_CONTROLS, partial(summary, kv_bytes=kv_bytes))
 
@@ -105,29 +106,62 @@ TIME_CONTROLS = (
 )
 
 
-def times_s(model: str, prompt_tokens: int, output_tokens: int) -> tuple[list[float], list[float]]:
-    """Seconds for each token of an answer with a cache, and without one.
+class TimedModel:
+    """Computes nothing, and knows how long each step would take: a stand-in for the real model in a learner's loop.
 
-    Both read the prompt for the first token. With a cache, every later token is one decode step; without, the
-    whole text so far goes through the model again.
+    A step of several tokens costs a prefill of so many, a step of one behind a cache a decode step.
     """
-    prefill, decode = COSTS[model]
-    lengths = range(prompt_tokens, prompt_tokens + output_tokens)
-    uncached = [prefill.ttft_s(length) for length in lengths]
-    cached = [uncached[0], *(decode.constant_s + decode.context_s * length for length in lengths[1:])]
-    return cached, uncached
+
+    def __init__(self, model: str) -> None:
+        self.prefill, self.decode = COSTS[model]
+        self.seconds: list[float] = []
+
+    def empty_cache(self) -> int:
+        """Tokens in it."""
+        return 0
+
+    def step(self, tokens: Sequence[int], cache: int) -> tuple[int, int]:
+        """Note the time; always the same token follows."""
+        is_decode = cache > 0 and len(tokens) == 1
+        decode_s = self.decode.constant_s + self.decode.context_s * (cache + 1)
+        self.seconds.append(decode_s if is_decode else self.prefill.ttft_s(len(tokens)))
+        return 0, cache + len(tokens)
 
 
-def time_figure(model: str, prompt_tokens: int, output_tokens: int) -> go.Figure:
+def without_cache(model: Any, prompt: list[int], num_tokens: int) -> list[int]:
+    """The loop that reads the whole text again for each token."""
+    text = list(prompt)
+    for _ in range(num_tokens):
+        token, _ = model.step(text, model.empty_cache())
+        text.append(token)
+    return text[len(prompt) :]
+
+
+def times_s(
+    model: str, prompt_tokens: int, output_tokens: int, *, generate: Generate = exercises.generate
+) -> tuple[list[float], list[float]]:
+    """Seconds for each token of an answer with a cache, as ``generate`` uses it, and without one."""
+    times = []
+    for loop in (generate, without_cache):
+        timed = TimedModel(model)
+        loop(timed, [0] * prompt_tokens, output_tokens)
+        times.append(timed.seconds)
+    return times[0], times[1]
+
+
+def time_figure(
+    model: str, prompt_tokens: int, output_tokens: int, *, generate: Generate = exercises.generate
+) -> go.Figure:
     """TTFT and time of every later token with and without a cache."""
-    return cached_vs_uncached(*times_s(model, prompt_tokens, output_tokens), f"Time for each token: {model}")
+    times = times_s(model, prompt_tokens, output_tokens, generate=generate)
+    return cached_vs_uncached(*times, f"Time for each token: {model}")
 
 
-def time_summary(model: str, prompt_tokens: int, output_tokens: int) -> str:
+def time_summary(model: str, prompt_tokens: int, output_tokens: int, *, generate: Generate = exercises.generate) -> str:
     """The same in one line."""
-    return cached_vs_uncached_summary(*times_s(model, prompt_tokens, output_tokens))
+    return cached_vs_uncached_summary(*times_s(model, prompt_tokens, output_tokens, generate=generate))
 
 
-def time_explorer() -> Explorer:
-    """With sliders."""
-    return Explorer(time_figure, TIME_CONTROLS, time_summary)
+def time_explorer(generate: Generate = exercises.generate) -> Explorer:
+    """With sliders; ``generate`` may be the learner's own."""
+    return Explorer(partial(time_figure, generate=generate), TIME_CONTROLS, partial(time_summary, generate=generate))
