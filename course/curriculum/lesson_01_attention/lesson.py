@@ -15,6 +15,7 @@
 # %%
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -308,6 +309,7 @@ for name in ("q_proj", "k_proj", "v_proj"):
 
 
 # %%
+@lru_cache(maxsize=4)  # heads are changed more often than texts
 def look(text: str) -> explorer.Pattern:
     tokens = tokenizer(text, return_tensors="pt").input_ids[0]
     x, weights = llama.model.embed_tokens(tokens), []
