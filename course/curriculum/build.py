@@ -22,6 +22,7 @@ CELL_TIMEOUT_S = 120
 
 ENVIRONMENT = {
     "COURSE_WIDGETS": "0",  # static pictures
+    "COURSE_SOLUTIONS": "reference",  # what the user has solved is neither shown nor kept
     "OMP_NUM_THREADS": "1",  # the order of additions, and with it the last bits, depends on the number of threads
     "MKL_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",

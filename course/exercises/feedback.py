@@ -67,7 +67,8 @@ def as_html(verdict: Verdict, note: str = "") -> str:
     ]
     if lines:
         table = (
-            "border-collapse:collapse;border:none;margin:.3em 0;background:none;font:inherit;color:inherit;width:100%"
+            "border-collapse:collapse;border:none;margin:.3em 0;background:none;font:inherit;color:inherit;width:100%;"
+            "table-layout:auto"  # JupyterLab fixes it, and labels would overlap
         )
         parts.append(f'<table style="{table}">{"".join(lines)}</table>')
     if verdict.nudge:
