@@ -452,8 +452,8 @@ for n in (4_096, 65_536):
     print(f"{n:6,} tokens: {n:6,} rows through the weights, {pairs:13,} pairs in each head")
 
 # %% [markdown]
-# 16 times the rows, 256 times the pairs. Which of them you feel depends on the length. Double the prompt again and again:
-# where does attention overtake the weights? Then change the model.
+# 16 times the rows, 256 times the pairs. Which of them you feel depends on the length. Double the prompt again and
+# again: where does attention overtake the weights? Then change the model.
 
 # %%
 explorer.explorer()
