@@ -132,7 +132,7 @@ class Court:
 
     def weigh(self, case: Case, reply: dict[str, Any], text: str) -> Finding | None:
         """Compare what came with what the case demands."""
-        short = text.splitlines()[-1].split("  → ")[0] if text else ""
+        short = last_call(text)
         if case.error is not None:
             return self.weigh_error(case, reply, text)
         if "error" in reply:
@@ -256,3 +256,14 @@ def _holds(test: Any, got: Any) -> bool:
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else text + "."
+
+
+def last_call(text: str) -> str:
+    """The last call of a story on one line; of one that is printed over several lines, only its beginning."""
+    if not text:
+        return ""
+    last = text.splitlines()[-1].split("  → ")[0]
+    if last[0] not in " )]}":
+        return last
+    head = next(line for line in reversed(text.splitlines()) if line[0] not in " )]}")
+    return f"{head.split('(')[0]}(…)"
