@@ -105,6 +105,8 @@ def describe(workload: Workload, args: argparse.Namespace) -> str:
         f"{len(requests)} requests over {requests[-1].arrival_s:.1f} s: {prompt_tokens} prompt and "
         f"{sum(workload.output_lengths.values())} answer tokens; {args.scheduler}, {args.clock} clock"
     )
+    if args.clock == "virtual":
+        line += "\na step takes what a linear cost model says: of the tiny model's order, not measured here"
     if workload.scale < 1:
         line += (
             f"\nlengths scaled by {workload.scale:.3f} so that 95 % of prompt + answer fit the context; "
