@@ -71,6 +71,16 @@ class Batch:
         return decodes + self.prompts
 
     @property
+    def num_decodes(self) -> int:
+        """Sequences that decode in this batch."""
+        return len(self.decodes)
+
+    @property
+    def num_decode_context_tokens(self) -> int:
+        """Tokens that the decodes have in the cache before the step that runs now."""
+        return sum([s._num_computed for s in self.decodes])
+
+    @property
     def num_tokens(self) -> int:
         """Tokens computed by one forward pass."""
         return len(self.decodes) + sum(chunk.num_tokens for chunk in self.prompts)

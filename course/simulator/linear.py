@@ -21,9 +21,9 @@ class LinearCost:
 
     def batch_s(self, batch: Batch) -> float:
         """How long one step takes."""
-        context = sum(s.num_computed_tokens for s in batch.decodes) + sum(chunk.start for chunk in batch.prompts)
+        context = batch.num_decode_context_tokens + sum(chunk.start for chunk in batch.prompts)
         return self.step_s + self.token_s * batch.num_tokens + self.context_token_s * context
 
     def decode_series_s(self, batch: Batch) -> tuple[float, float]:
         """Each step reads one token more per sequence than the one before."""
-        return self.batch_s(batch), self.context_token_s * len(batch.decodes)
+        return self.batch_s(batch), self.context_token_s * batch.num_decodes

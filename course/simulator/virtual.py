@@ -9,7 +9,7 @@ under way. The times of all steps follow from one formula, so runs of many steps
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from course.errors import UserError
@@ -23,7 +23,7 @@ from course.workload.request import Request, Workload
 
 
 class VirtualDriver:
-    """Drives ``cluster`` by the events of a workload and the durations of ``cost``.
+    """Drives ``cluster`` by the events of a workload and the durations of ``cost``: one for all, or one per instance id.
 
     ``transfer_s_per_block`` is the time to move one KV block between instances; ``after_event`` is called after each
     instant (the tests check integrity there); ``single_step`` makes every step an event.
@@ -32,7 +32,7 @@ class VirtualDriver:
     def __init__(
         self,
         cluster: Cluster,
-        cost: CostModel,
+        cost: CostModel | Mapping[int, CostModel],
         *,
         transfer_s_per_block: float = 0.0,
         after_event: Callable[[float], None] | None = None,
@@ -116,13 +116,16 @@ class VirtualDriver:
     def _start(self, batch: Batch, now_s: float) -> None:
         run = self._runs.get(batch.instance_id)
         if run is None or not run.continues(batch, now_s):
-            run = self._runs[batch.instance_id] = Run.of(batch, self.cost, now_s)
+            run = self._runs[batch.instance_id] = Run.of(batch, self._cost_of(batch.instance_id), now_s)
         run.batch = batch
         num_steps = 1
         if batch.holds > 1 and not self.single_step:
             first_end = min([self._lengths[s.request.id] - s.num_output_tokens for s in batch.decodes])
             num_steps = min(batch.holds, first_end)
         self._end_after(run, num_steps)
+
+    def _cost_of(self, instance_id: int) -> CostModel:
+        return self.cost[instance_id] if isinstance(self.cost, Mapping) else self.cost
 
     def _end_after(self, run: Run, num_steps: int) -> None:
         if run.end != run.done + num_steps:
