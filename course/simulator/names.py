@@ -1,0 +1,17 @@
+"""One sentence for a name that is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Says which known name is nearest, all names, and what else may be given."""
+    names = list(known)
+    near = get_close_matches(name.lower(), names, n=1, cutoff=0.0)
+    rest = [each for each in names if each not in near]
+    sentence = f"unknown {kind} {name!r}: the nearest is {', '.join(repr(each) for each in near)}"
+    if rest:
+        sentence += f"; known are also {', '.join(rest)}"
+    return f"{sentence}; {otherwise}" if otherwise else sentence
