@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -135,34 +136,28 @@ def build_workload(
         UserError: for no rows, or a limit, speed, context, declared length or block size out of range.
     """
     _check_options(rows, limit, speed, max_new_tokens, block_size)
-    chosen = sorted(rows, key=lambda row: row.arrival_s)[:limit]
+    chosen = sorted(rows, key=attrgetter("arrival_s"))[:limit]
     factor, clipped = 1.0, set[int]()
     if context_tokens is not None:
         fitted = fit_to_context(chosen, context_tokens)
         chosen, factor, clipped = fitted.rows, fitted.factor, set(fitted.clipped)
     requests: list[Request] = []
-    output_lengths: dict[int, int] = {}
+    output_lengths: list[int] = []
     for index, row in enumerate(chosen):
-        declared = max_new_tokens or declared_tokens(row.num_output_tokens)
+        num_prompt_tokens, num_output_tokens = row.num_prompt_tokens, row.num_output_tokens
+        declared = max_new_tokens or declared_tokens(num_output_tokens)
         if context_tokens is not None:
-            declared = min(declared, context_tokens - row.num_prompt_tokens)
-        if row.num_output_tokens > declared:
+            declared = min(declared, context_tokens - num_prompt_tokens)
+        if num_output_tokens > declared:
+            num_output_tokens = declared
             clipped.add(index)
-        output_lengths[index] = min(row.num_output_tokens, declared)
-        requests.append(_request(index, row, declared, speed, block_size))
+        hashes = block_hashes(row, block_size, request_id=index) if row.prefix_hashes else ()
+        arrival_s = row.arrival_s / speed
+        requests.append(Request(index, arrival_s, num_prompt_tokens, declared, None, 1, row.client, 0, hashes))
+        output_lengths.append(num_output_tokens)
     shares = any(row.prefix_hashes for row in chosen)
-    return Workload(requests, output_lengths, len(clipped), factor, block_size if shares else 0)
-
-
-def _request(index: int, row: TraceRow, declared: int, speed: float, block_size: int) -> Request:
-    return Request(
-        id=index,
-        arrival_s=row.arrival_s / speed,
-        num_prompt_tokens=row.num_prompt_tokens,
-        max_new_tokens=declared,
-        client=row.client,
-        prefix_hashes=block_hashes(row, block_size, request_id=index),
-    )
+    lengths = dict(enumerate(output_lengths))
+    return Workload(requests, lengths, len(clipped), factor, block_size if shares else 0)
 
 
 def _check_options(
