@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, overload
 
@@ -18,11 +18,14 @@ class Queue:
 
     __slots__ = ("_sequences",)
 
-    def __init__(self, sequences: Mapping[Sequence, None]) -> None:
+    def __init__(self, sequences: dict[Sequence, None]) -> None:
         self._sequences = sequences
 
     def __iter__(self) -> Iterator[Sequence]:
         return iter(self._sequences)
+
+    def __reversed__(self) -> Iterator[Sequence]:
+        return reversed(self._sequences)
 
     def __len__(self) -> int:
         return len(self._sequences)
