@@ -91,7 +91,7 @@ def find_goodput(
         return trials[-1].both >= wanted
 
     good, miss = _bracket(reaches, start)
-    while 0 < good and miss < math.inf and miss - good > tolerance * good:
+    while good > 0 and miss < math.inf and miss - good > tolerance * good:
         middle = (good + miss) / 2
         if reaches(middle):
             good = middle
