@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -116,7 +116,9 @@ def build_workload(
     limit: int | None = None,
     speed: float = 1.0,
     context_tokens: int | None = None,
-    max_new_tokens: int | None = None,
+    stop_tokens: int | None = None,
+    extra_output_tokens: int = 0,
+    max_new_tokens: int | Literal["exact"] | None = None,
     block_size: int = 16,
 ) -> Workload:
     """Turn trace rows into a workload; request ids count from 0 in order of arrival.
@@ -126,28 +128,36 @@ def build_workload(
         limit: take only that many rows from the start; the scaling looks at these alone.
         speed: divide arrival times by it (2.0: the same requests in half the time).
         context_tokens: scale the lengths with ``fit_to_context``; None leaves them alone.
+        stop_tokens: an answer ends when it and its prompt have so many tokens together, as at the
+            end of a model's context; those that end so are counted as clipped. A prompt of that
+            length or more has an answer of one token.
+        extra_output_tokens: for lists that count only what follows the first token.
         max_new_tokens: what every client declares; longer answers are cut to it and counted as
             clipped. None: each client declares ``declared_tokens(real length)``, capped at what
-            the context leaves.
+            the context leaves. "exact": the real length, as if clients knew it.
         block_size: tokens per prefix hash of a request (the block size of the pool that will
             look them up); plays no role for rows that share nothing.
 
     Raises:
         UserError: for no rows, or a limit, speed, context, declared length or block size out of range.
     """
-    _check_options(rows, limit, speed, max_new_tokens, block_size)
+    _check_options(rows, limit, speed, None if max_new_tokens == "exact" else max_new_tokens, block_size)
     chosen = sorted(rows, key=attrgetter("arrival_s"))[:limit]
     factor, clipped = 1.0, set[int]()
     if context_tokens is not None:
         fitted = fit_to_context(chosen, context_tokens)
         chosen, factor, clipped = fitted.rows, fitted.factor, set(fitted.clipped)
+    most = min((tokens for tokens in (context_tokens, stop_tokens) if tokens is not None), default=None)
     requests: list[Request] = []
     output_lengths: list[int] = []
     for index, row in enumerate(chosen):
-        num_prompt_tokens, num_output_tokens = row.num_prompt_tokens, row.num_output_tokens
-        declared = max_new_tokens or declared_tokens(num_output_tokens)
-        if context_tokens is not None:
-            declared = min(declared, context_tokens - num_prompt_tokens)
+        num_prompt_tokens, num_output_tokens = row.num_prompt_tokens, row.num_output_tokens + extra_output_tokens
+        if max_new_tokens == "exact":
+            declared = num_output_tokens
+        else:
+            declared = max_new_tokens or declared_tokens(num_output_tokens)
+        if most is not None:
+            declared = min(declared, max(1, most - num_prompt_tokens))
         if num_output_tokens > declared:
             num_output_tokens = declared
             clipped.add(index)
