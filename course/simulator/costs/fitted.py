@@ -39,44 +39,59 @@ class FittedCost:
         if pp < 1:
             raise UserError(f"pp must be at least 1, got {pp}")
         self.engine, self.model, self.tp, self.pp = engine, model, tp, pp
-        self.large_batch: int = published()["large_batch"]
-        self._prefill = _seconds(constants["prefill"])
-        self._small = _seconds(constants["decode_small"])
-        self._large = _seconds(constants["decode_large"])
+        self._all_stages = _Forms(constants, 1.0, pp * pp * _STAGE_S)
+        self._first_stage = _Forms(constants, 1.0 / pp, pp * _STAGE_S)
 
     def batch_s(self, batch: Batch) -> float:
         """One step, through all stages."""
-        form_s, dispatch_s, is_prefill = self._parts(batch)
-        return form_s + dispatch_s + is_prefill * _STAGE_S * self.pp * self.pp
+        return self._all_stages.step_s(batch)
 
     def batch_stage_s(self, batch: Batch) -> float:
         """How long the first stage is busy."""
-        form_s, dispatch_s, is_prefill = self._parts(batch)
-        return form_s / self.pp + dispatch_s + is_prefill * _STAGE_S * self.pp
+        return self._first_stage.step_s(batch)
 
     def decode_series_s(self, batch: Batch) -> tuple[float, float]:
         """Every step reads one token more per sequence."""
         num = batch.num_decodes
-        per_token_s = (self._small if num < self.large_batch else self._large)[1]
-        return self.batch_s(batch), (per_token_s + _DISPATCH_TOKEN_S) * num
+        return self._all_stages.step_s(batch), self._all_stages.decode(num)[1] * num
 
-    def _parts(self, batch: Batch) -> tuple[float, float, bool]:
-        """The forms' seconds over all stages, the dispatch, and whether prompts are among the work."""
-        num, context = batch.num_decodes, batch.num_decode_context_tokens
-        a, b, c = self._small if num < self.large_batch else self._large
+
+class _Forms:
+    """Seconds of a step, dispatch included: ``share`` of what the forms say, and ``stage_s`` more with prompts."""
+
+    def __init__(self, constants: dict[str, Any], share: float, stage_s: float) -> None:
+        self.stage_s = stage_s
+        self.large_batch: int = published()["large_batch"]
+        a, b, c = (share * each / 1e3 for each in constants["prefill"])
+        self.prefill = (a + _DISPATCH_S + stage_s, b + _DISPATCH_TOKEN_S, c)
+        self.small = self._decode(constants["decode_small"], share)
+        self.large = self._decode(constants["decode_large"], share)
+
+    @staticmethod
+    def _decode(milliseconds: list[float], share: float) -> tuple[float, float, float]:
+        """Constant, per token in the cache, per sequence (whose new token is one of the context that b counts)."""
+        a, b, c = (share * each / 1e3 for each in milliseconds)
+        return a + _DISPATCH_S, b + _DISPATCH_TOKEN_S, b + c
+
+    def decode(self, num: int) -> tuple[float, float, float]:
+        return self.small if num < self.large_batch else self.large
+
+    def step_s(self, batch: Batch) -> float:
+        num = batch.num_decodes
+        constant, per_context, per_sequence = self.decode(num)
+        decodes_s = per_context * batch.num_decode_context_tokens + per_sequence * num
         if not batch.prompts:
-            return a + b * (context + num) + c * num, _DISPATCH_S + _DISPATCH_TOKEN_S * context, False
+            return constant + decodes_s
         tokens = squares = 0
         for chunk in batch.prompts:
             new = chunk.num_tokens
             tokens += new
             squares += new * (new + 2 * chunk.start)  # (start + new)² - start²
-        dispatch_s = _DISPATCH_S + _DISPATCH_TOKEN_S * (tokens + context)
-        first, per_token, per_square = self._prefill
-        form_s = per_token * tokens + per_square * squares
+        alone, per_token, per_square = self.prefill
+        prompts_s = per_token * tokens + per_square * squares
         if not num:
-            return first + form_s, dispatch_s, True
-        return max(first, a) + form_s + b * (context + num) + c * num, dispatch_s, True
+            return alone + prompts_s
+        return max(alone, constant + self.stage_s) + prompts_s + decodes_s
 
 
 def fitted_rows(engine: str) -> dict[str, list[int]]:
@@ -98,8 +113,3 @@ def _constants(engine: str, model: str, tp: int) -> dict[str, Any]:
             f"cost {engine!r} was not fitted for {model} with tp={tp}; it has tp = {', '.join(rows[model])}"
         )
     return rows[model][str(tp)]
-
-
-def _seconds(milliseconds: list[float]) -> tuple[float, float, float]:
-    a, b, c = milliseconds
-    return a / 1e3, b / 1e3, c / 1e3
