@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from course.errors import UserError
@@ -98,9 +99,16 @@ class Setup:
             return None
         places = {id: Place(kind.spec.node, kind.spec.tp * kind.spec.pp) for id, kind in self.kind_of.items()}
         across = load_link(spec.across) if spec.across else None
+        fabric = Fabric(within, across, places, spec.card_per_gpu)
+        roles = {id: kind.spec.role for id, kind in self.kind_of.items()}
+        sources = [id for id, role in roles.items() if role == "prefill"]
+        targets = [id for id, role in roles.items() if role != "prefill"]
+        with naming("network.across"):
+            for source, target in product(sources, targets):
+                fabric.path(source, target)
         with naming("network"):
             return Network(
-                Fabric(within, across, places, spec.card_per_gpu),
+                fabric,
                 layerwise=LayerWise(self.shape.num_layers, spec.sync_s) if spec.layerwise else None,
                 faults=Faults(spec.refused, spec.failed, self.experiment.seed),
             )

@@ -89,6 +89,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"instances.0.token_budget": 0}, "instances.0: token_budget must be a whole number, at least 1, got 0"),
     ({"instances.0.token_budget": "lots"}, "instances.0: token_budget must be a whole number"),
     ({"router.prefill_parameters": {"weight": 1}}, "router: router 'least-requests' has no parameter"),
+    ({"instances.1.node": 1}, "network.across: instances 0 and 1 stand on nodes 0 and 1, and no link connects"),
     ({"network.refused": 1.0}, "network: refused and failed are shares"),
 ]
 
