@@ -15,8 +15,9 @@ def num_pending_tokens(instance: Instance) -> int:
     """Tokens still to compute there before everybody who came has a first token."""
     pending = sum([s.num_known_tokens - s.num_computed_tokens for s in instance.waiting])
     if len(instance.running) > len(instance.decoding):
-        for sequence in instance.running.keys() - instance.decoding.keys():
-            pending += sequence.num_known_tokens - sequence.num_computed_tokens
+        for sequence in instance.running:
+            if sequence not in instance.decoding:
+                pending += sequence.num_known_tokens - sequence.num_computed_tokens
     return pending
 
 
