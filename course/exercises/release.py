@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from course.errors import UserError
 from course.exercises import registry
 from course.exercises.definition import Exercise
-from course.exercises.leaks import leaks, secrets_of, squeezed
+from course.exercises.leaks import SECRET_FILES, leaks, secrets_of, squeezed
 from course.exercises.submission import read_cells
 
 ROOT = registry.CURRICULUM.parents[1]
@@ -33,8 +33,8 @@ FOR_TEACHERS = (
     *("course/commands/build.py", "course/commands/release.py", "course/commands/test.py"),
     *("course/exercises/leaks.py", "course/exercises/release.py"),
 )
-OF_A_LAB = ("__init__.py", "exercises.py")
-"""What students get of a lab's folder in the curriculum; of its folder in labs/, all but what does not belong there."""
+NOT_OF_A_LAB = (*SECRET_FILES, "lesson.py")
+"""What students do not get of a lab's folder in the curriculum. The notebook is built from the last."""
 
 CUT = ("not in a release", "end of what is not in a release")
 """Lines between lines that say so are left out of the README and the Makefile."""
@@ -92,7 +92,7 @@ def student_files(lessons: Sequence[str], labs: Sequence[str], kept_back: set[st
     for path, file in files_below(ROOT / "course"):
         place = PurePosixPath(path).parts
         of_lab = place[2] if place[1] == "curriculum" and len(place) > 3 and place[2] in kept_back else None
-        if path not in FOR_TEACHERS and (of_lab is None or (of_lab in labs and place[3] in OF_A_LAB)):
+        if path not in FOR_TEACHERS and (of_lab is None or (of_lab in labs and place[-1] not in NOT_OF_A_LAB)):
             files[path] = file.read_bytes()
     files |= {f"notebooks/{name}": (ROOT / "notebooks" / name).read_bytes() for name in ("index.ipynb", *lessons)}
     for lab in labs:
