@@ -39,13 +39,21 @@ class Hardware:
 
 def hardware_names() -> list[str]:
     """Names that `load_hardware` knows."""
-    return list(_tables())
+    return [*_tables(), "this-machine"]
 
 
 def load_hardware(name: str) -> Hardware:
-    """The accelerator of that name, such as "a100-80gb"; raises UserError for others, naming the nearest."""
+    """The accelerator of that name, such as "a100-80gb"; "this-machine", or a profile's file, for what was measured.
+
+    Raises:
+        UserError: for another name, naming the nearest; for a profile that cannot be read.
+    """
+    if name == "this-machine" or name.endswith(".json"):
+        from course.simulator.costs.profile import profile_named
+
+        return profile_named(name).machine
     if name not in _tables():
-        raise UserError(unknown_name("hardware", name, hardware_names()))
+        raise UserError(unknown_name("hardware", name, hardware_names(), "or give the file of a recorded profile"))
     table = dict(_tables()[name])
     return Hardware(name=name, memory_bytes=table.pop("memory_mib") * 2**20, **table)
 

@@ -9,6 +9,7 @@ memory_bandwidth_bytes_s, measured) and ``steps``, a list of {prompts: [[cached,
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +21,8 @@ from course.simulator.hardware import Hardware
 from course.simulator.shapes import ModelShape
 
 FORMAT = 1
+SHIPPED = Path(__file__).with_name("tiny-2-core.json")
+"""The tiny model on a quiet machine of two cores: what "measured" means until COURSE_PROFILE names another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,14 @@ def load_profile(path: str | Path) -> Profile:
         raise UserError(f"there is no profile {path}; python -m course profile --out {path} records one") from None
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path} is not a profile; python -m course profile --out FILE records one") from None
+
+
+def profile_named(name: str) -> Profile:
+    """The profile behind a name in an experiment: a file, or "measured" or "this-machine" for that of $COURSE_PROFILE.
+
+    Where that is not set, they mean the profile that ships with the course. Raises UserError as `load_profile` does.
+    """
+    return load_profile(name if name.endswith(".json") else os.environ.get("COURSE_PROFILE") or SHIPPED)
 
 
 def _steps(rows: list[dict[str, Any]]) -> Iterator[ProfiledStep]:

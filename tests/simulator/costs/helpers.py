@@ -17,7 +17,7 @@ from course.simulator.shapes import load_shape
 from course.workload.request import Request
 
 TRUTH = MeasuredCost(4e-3, 1e-4, 1e-7, 2e-6, 2e-4, 2e-4, 2e-6)
-MACHINE = Hardware(name="here", memory_bytes=2**33, flops_s=1e11, memory_bandwidth_bytes_s=4e10)
+MACHINE = Hardware(name="this-machine", memory_bytes=2**33, flops_s=1e11, memory_bandwidth_bytes_s=4e10)
 
 
 def sequence(num_computed: int, id: int = 0) -> Sequence:
