@@ -21,7 +21,7 @@ def report(simulation: Simulation) -> str:
     gpus = f"{experiment.num_gpus} GPU" + ("s" if experiment.num_gpus != 1 else "")
     head = f"{experiment.name}: {experiment.model} on {gpus} ({experiment.hardware}), cost model {experiment.cost}"
     lines = [head, *_about_lengths(simulation)]
-    lines.append(summary_table(simulation.records, experiment.slo, simulation.simulated_s))
+    lines.append(summary_table(simulation.records, experiment.slo, simulation.simulated_s, simulation.answers))
     lines += ["", *_instance_lines(simulation.instances)]
     if simulation.bytes_transferred:
         lines.append(f"{simulation.bytes_transferred / 1e9:,.2f} GB of keys and values moved")

@@ -15,6 +15,7 @@ from functools import cached_property
 from time import perf_counter
 from typing import Any
 
+from course.metrics.answers import Answers
 from course.metrics.attainment import Attainment, attainment
 from course.metrics.record import Outcome, RequestRecord
 from course.metrics.result import RunInfo, result_json
@@ -93,6 +94,11 @@ class Simulation:
         """One for each request (for each of its answers), in order of arrival."""
         return self.driver.recorder.records
 
+    @cached_property
+    def answers(self) -> Answers:
+        """First and last tokens as arrays, in the order of `records`."""
+        return Answers.of(self.records)
+
     @property
     def num_events(self) -> int:
         """Events that the virtual clock went through."""
@@ -101,7 +107,7 @@ class Simulation:
     @cached_property
     def simulated_s(self) -> float:
         """From the first arrival to the last token."""
-        return run_duration_s(self.records)
+        return run_duration_s(self.records, self.answers)
 
     @property
     def bytes_transferred(self) -> float:
@@ -110,7 +116,7 @@ class Simulation:
 
     def attainment(self, slo: SLO | None = None) -> Attainment:
         """The shares of requests within the limits, those of the experiment by default."""
-        return attainment(self.records, slo or self.experiment.slo or SLO(math.inf, math.inf))
+        return attainment(self.answers, slo or self.experiment.slo or SLO(math.inf, math.inf))
 
     @cached_property
     def instances(self) -> list[InstanceUse]:
@@ -153,7 +159,12 @@ class Simulation:
             },
         )
         result = result_json(
-            self.records, info=info, duration_s=self.simulated_s, slo=experiment.slo, detailed=detailed
+            self.records,
+            info=info,
+            duration_s=self.simulated_s,
+            slo=experiment.slo,
+            detailed=detailed,
+            answers=self.answers,
         )
         goodput = result["request_goodput"]
         return result | {
