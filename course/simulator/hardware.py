@@ -16,13 +16,17 @@ _FILE = Path(__file__).with_name("hardware.toml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """One accelerator. ``flops_s`` is the dense peak in the model's number format; ``link`` joins it to its node's."""
+    """One accelerator. ``flops_s`` is the dense peak in the model's number format.
+
+    ``link`` joins it to the others of its node, ``host_link`` to its host's memory.
+    """
 
     name: str
     memory_bytes: int
     flops_s: float
     memory_bandwidth_bytes_s: float
     link: str = ""
+    host_link: str = ""
     description: str = ""
     source: str = field(default="", compare=False)
 

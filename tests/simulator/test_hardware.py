@@ -17,6 +17,7 @@ def test_all_have_figures_and_sources():
     for name in set(hardware_names()) - {"this-machine"}:
         assert load_hardware(name).source
         assert load_link(load_hardware(name).link).source
+        assert load_hardware(name).host_link.startswith("pcie-")
     for name in link_names():
         assert load_link(name).source
 
