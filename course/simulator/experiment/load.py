@@ -202,9 +202,12 @@ def _make_absolute(table: dict[str, Any], folder: Path) -> None:
     workload = table.get("workload")
     if isinstance(workload, dict) and isinstance(workload.get("trace"), str):
         workload["trace"] = str(folder / workload["trace"])
-    model = table.get("model")
-    if isinstance(model, str) and (model.endswith(".json") or "/" in model):
-        table["model"] = str(folder / model)
+    instances = table.get("instances")
+    for section in [table, *(instances if isinstance(instances, list) else [])]:
+        for key in ("model", "hardware", "cost"):
+            name = section.get(key) if isinstance(section, dict) else None
+            if isinstance(name, str) and (name.endswith(".json") or "/" in name):
+                section[key] = str(folder / name)
 
 
 def _no_experiment(source: str) -> str:

@@ -23,17 +23,28 @@ from course.simulator.experiment.kinds import (
     SHARE,
     TABLE,
     TEXT,
+    Kind,
     key,
     one_of,
     whole,
 )
-from course.simulator.hardware import hardware_names
+from course.simulator.hardware import load_hardware
 from course.simulator.links import link_names
 from course.workload.length_tables import table_names
 from course.workload.slo import SLO
 from course.workload.traces import FORMATS
 
 ARRIVALS = ("poisson", "gamma", "constant", "all-at-once", "on-off", "stepped", "sinusoidal")
+
+
+def _hardware(given: Any) -> str:
+    name: str = TEXT.read(given)
+    if not name.endswith(".json"):  # a recorded profile: read when it is needed
+        load_hardware(name)
+    return name
+
+
+HARDWARE = Kind(TEXT.wants, _hardware)
 INSTANT = "instant"
 """The link of a network that takes no time."""
 CAPACITIES = ("kv-capacity", "published-kv-capacity")
@@ -83,7 +94,7 @@ class InstanceSpec:
     count: int = key(COUNT_OR_ZERO, 1)
     tp: int = key(COUNT, 1)
     pp: int = key(COUNT, 1)
-    hardware: str | None = key(one_of("hardware", hardware_names), None)
+    hardware: str | None = key(HARDWARE, None)
     cost: str | None = key(TEXT, None)
     kv_tokens: float | None = key(whole(or_inf=True), None)
     memory_utilization: float = key(SHARE, 0.9)
@@ -150,7 +161,7 @@ class Experiment:
     """The whole file. ``table`` is what it was read from: nested dictionaries, paths made absolute."""
 
     model: str = key(TEXT)
-    hardware: str = key(one_of("hardware", hardware_names))
+    hardware: str = key(HARDWARE)
     cost: str = key(TEXT, "roofline")
     seed: int = key(COUNT_OR_ZERO, 0)
     workload: WorkloadSpec

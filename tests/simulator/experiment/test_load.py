@@ -54,6 +54,15 @@ def test_a_file_becomes_an_experiment(path: Path):
     assert instance.parameters == {"token_budget": 512}
 
 
+def test_files_of_models_and_profiles_count_from_the_folder_too(tmp_path: Path):
+    file = tmp_path / "exp.toml"
+    text = TOML.replace('"opt-13b"', '"shape/config.json"').replace('"a100-80gb"', '"here.json"')
+    file.write_text(text.replace("tp = 2", 'cost = "here.json"'))
+    read = load_experiment(file)
+    assert (read.model, read.hardware) == (str(tmp_path / "shape/config.json"), str(tmp_path / "here.json"))
+    assert read.instances[0].cost == str(tmp_path / "here.json")
+
+
 def test_keys_can_be_set(path: Path):
     read = load_experiment(
         path,
