@@ -21,17 +21,24 @@ COSTS = (*ROOFLINES, *FITTED, "measured", "linear")
 
 
 def make_cost(
-    name: str, shape: ModelShape, hardware: Hardware, tp: int = 1, pp: int = 1, link: Link | None = None
+    name: str,
+    shape: ModelShape,
+    hardware: Hardware,
+    tp: int = 1,
+    pp: int = 1,
+    link: Link | None = None,
+    efficiency: Efficiency | None = None,
 ) -> CostModel:
     """The cost model of that name (or of a recorded profile's file) for one instance of ``tp`` * ``pp`` accelerators.
 
-    ``link`` joins the accelerators of the instance; only the roofline asks for it (default: the hardware's own).
+    Only the roofline asks for ``link``, which joins the accelerators of the instance (default: the hardware's own), and
+    for ``efficiency`` (default: that of its name).
 
     Raises:
         UserError: for an unknown name, and for a model, hardware or split that the cost model does not cover.
     """
     if name in ROOFLINES:
-        return RooflineCost(shape, hardware, tp, pp, link, ROOFLINES[name])
+        return RooflineCost(shape, hardware, tp, pp, link, efficiency or ROOFLINES[name])
     if name in FITTED:
         if hardware.name != "a100-80gb":
             raise UserError(
