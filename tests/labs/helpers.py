@@ -30,12 +30,12 @@ def handed_out() -> nbformat.NotebookNode:
 
 
 def answered(answers: Mapping[str, str]) -> nbformat.NotebookNode:
-    """The lab with other texts in the cells of some exercises; their first line, ``@exercise``, is put above them."""
+    """The lab with other texts in the cells of some exercises, in which ``@exercise`` stands above the definition."""
     notebook = handed_out()
     for cell in notebook.cells:
         exercise_id = cell.metadata.get("course", {}).get("exercise", "")
         if (name := exercise_id.removeprefix("lab1.")) in answers:
-            cell.source = f'@exercise("{exercise_id}")\n{answers[name]}'
+            cell.source = answers[name].replace(f"def {name}(", f'@exercise("{exercise_id}")\ndef {name}(', 1)
     return notebook
 
 
