@@ -57,7 +57,7 @@ def place_singles(judged: Judged, machines: Machines, rate: float | None = None)
     decodes = {c: g.rate for c, g in judged.items() if c.decode and g.rate > 0}
     pairs = [(p, d) for p in prefills for d in decodes if _packs(machines, p, d, 1, 1)]
     if not pairs:
-        raise UserError(_nothing_fits(machines, bool(prefills and decodes)))
+        raise UserError(_nothing_fits(machines, judged))
     # GPU seconds per request of both phases: the smaller, the more requests every GPU carries once both are balanced.
     p, d = min(pairs, key=lambda pd: (sum(c.num_gpus / judged[c].rate for c in pd), sum(c.num_gpus for c in pd)))
     if rate is None:
@@ -79,7 +79,7 @@ def place_pairs(judged: Judged, machines: Machines, rate: float | None = None) -
     """
     possible = {c: g for c, g in judged.items() if c.prefill and c.decode and g.rate > 0}
     if not possible:
-        raise UserError(_nothing_fits(machines, False))
+        raise UserError(_nothing_fits(machines, judged))
     best = max(possible, key=lambda c: (possible[c].per_gpu, -c.num_gpus))
     each = possible[best].rate
     count = most_pairs(machines, best) if rate is None else math.ceil(rate / each)
@@ -106,12 +106,14 @@ def _fill_singles(machines: Machines, p: Candidate, d: Candidate, rate_p: float,
     return next((n, m) for n, m in counts if _packs(machines, p, d, n, m))
 
 
-def _nothing_fits(machines: Machines, is_room: bool) -> str:
-    if is_room:
-        return f"no prefill and decode instance fit together into {machines.num_gpus} GPUs; give more GPUs"
-    return (
-        "no candidate keeps the limits at any rate; loosen slo.ttft or slo.tpot, or give larger nodes (--gpus-per-node)"
+def _nothing_fits(machines: Machines, judged: Judged) -> str:
+    missed = sorted(
+        {f"slo.{name.lower()}" for goodput in judged.values() if not goodput.rate for name in goodput.limits}
     )
+    if not missed:
+        return f"no prefill and decode instance fit together into {machines.num_gpus} GPUs; give more GPUs"
+    remedy = f"loosen {'them' if missed[1:] else 'it'}, or give larger nodes"
+    return f"no placement keeps {' and '.join(missed)} at any rate; {remedy}"
 
 
 def _too_few(machines: Machines, rate: float, num_needed: int) -> str:

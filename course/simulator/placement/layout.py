@@ -36,6 +36,11 @@ class Layout:
         """Instances of that role."""
         return len({slot.instance for node in self.nodes for slot in node if slot and slot.role == role})
 
+    def homes(self, role: str) -> list[int]:
+        """For each instance of that role, by number, the node of its first stage."""
+        first = {slot.instance: n for n, node in enumerate(self.nodes) for slot in node if slot and _begins(slot, role)}
+        return [node for _, node in sorted(first.items())]
+
     def __str__(self) -> str:
         """One line for each node, one cell for each GPU: P0.1 is stage 1 of prefill instance 0."""
         width = max(len(str(slot)) for node in self.nodes for slot in (*node, "-"))
@@ -93,3 +98,7 @@ def most_pairs(machines: Machines, pair: Candidate) -> int:
 def _filled(nodes: list[list[Slot]], machines: Machines) -> Layout:
     rest = machines.gpus_per_node
     return Layout(tuple((*node, *[None] * (rest - len(node))) for node in nodes))
+
+
+def _begins(slot: Slot, role: str) -> bool:
+    return slot.role == role and slot.stage == 0

@@ -7,6 +7,7 @@ scheduler and memory of either role; their number and parallelism are what the s
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -74,13 +75,19 @@ def judge(experiment: Experiment, candidate: Candidate, tolerance: float) -> Out
     return Outcome(candidate, found)
 
 
-def pair_experiment(experiment: Experiment, pair: Candidate, num_prefill: int = 1, num_decode: int = 1) -> Experiment:
-    """The experiment on so many prefill and decode instances."""
+def pair_experiment(
+    experiment: Experiment, pair: Candidate, prefill_nodes: Iterable[int] = (0,), decode_nodes: Iterable[int] = (0,)
+) -> Experiment:
+    """The experiment with one prefill and one decode instance for each of the nodes given (several may be equal)."""
     assert pair.prefill
     assert pair.decode
-    prefill = _entry(experiment, "prefill", pair.prefill) | {"count": num_prefill}
-    decode = _entry(experiment, "decode", pair.decode) | {"count": num_decode}
-    return experiment.with_changes({"instances": [prefill, decode]})
+    roles = (("prefill", pair.prefill, prefill_nodes), ("decode", pair.decode, decode_nodes))
+    entries = [
+        _entry(experiment, role, parallelism) | {"count": count, "node": node}
+        for role, parallelism, nodes in roles
+        for node, count in sorted(Counter(nodes).items())
+    ]
+    return experiment.with_changes({"instances": entries})
 
 
 def _phase_goodput(experiment: Experiment, candidate: Candidate, tolerance: float) -> Goodput:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from course.errors import UserError
-from course.simulator.goodput import Goodput
+from course.simulator.goodput import Goodput, Trial
 from course.simulator.placement.algorithms import place_pairs, place_singles
 from course.simulator.placement.machines import Candidate, Machines, Parallelism, pair_candidates, single_candidates
 from course.simulator.shapes import load_shape
@@ -60,10 +60,13 @@ def test_the_best_pair_that_fits_where_the_best_two_do_not():
 
 
 def test_nothing_is_good_enough():
-    with pytest.raises(UserError, match="no candidate keeps the limits"):
-        place_singles(judged({P1: 0.0, D1: 10.0}), Machines(4, 4))
-    with pytest.raises(UserError, match="no candidate keeps the limits"):
-        place_pairs(judged({Candidate(Parallelism(1, 1), Parallelism(1, 1)): 0.0}), Machines(4, 4))
+    missed = Goodput(0.0, 1.0, 0.9, (Trial(1.0, 0.5, 1.0, 0.5),))
+    with pytest.raises(UserError, match=r"keeps slo.ttft at any rate; loosen it"):
+        place_singles({**judged({D1: 10.0}), P1: missed}, Machines(4, 4))
+    with pytest.raises(UserError, match=r"keeps slo.ttft at any rate"):
+        place_pairs({Candidate(Parallelism(1, 1), Parallelism(1, 1)): missed}, Machines(4, 4))
+    with pytest.raises(UserError, match="fit together into 2 GPUs"):
+        place_singles(judged({P2: 9.0, D1: 10.0}), Machines(2, 2))
 
 
 def test_pairs_take_the_best_per_gpu_and_fill_the_nodes():

@@ -35,6 +35,9 @@ def test_singles(machines, prefill, decode, num_prefill, num_decode):
     assert (layout.count("prefill"), layout.count("decode")) == (num_prefill, num_decode)
     used = num_prefill * prefill.num_gpus + num_decode * decode.num_gpus
     assert layout.num_idle == machines.num_gpus - used
+    assert len(layout.homes("prefill")) == num_prefill
+    for number, node in enumerate(layout.homes("decode")):
+        assert ("decode", number, 0, decode.pp) in layout.nodes[node]
 
 
 @given(machines, st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4))

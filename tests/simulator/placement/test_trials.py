@@ -27,11 +27,12 @@ def small(*changes):
 
 
 def test_a_pair_is_the_experiment_with_other_instances():
-    experiment = pair_experiment(small(), Candidate(TWO, ONE), num_prefill=2, num_decode=3)
-    assert [(i.role, i.count, i.tp) for i in experiment.instances] == [("prefill", 2, 2), ("decode", 3, 1)]
+    experiment = pair_experiment(small(), Candidate(TWO, ONE), (0, 1), (1, 0, 1))
+    found = [(i.role, i.count, i.tp, i.node) for i in experiment.instances]
+    assert found == [("prefill", 1, 2, 0), ("prefill", 1, 2, 1), ("decode", 1, 1, 0), ("decode", 2, 1, 1)]
     assert experiment.num_gpus == 7
     assert experiment.instances[0].parameters == {"token_budget": "published-kv-capacity"}
-    assert experiment.instances[1].parameters["max_context_tokens"] == 50_000
+    assert experiment.instances[-1].parameters["max_context_tokens"] == 50_000
 
 
 def test_a_pair_is_judged_like_any_experiment():

@@ -1,0 +1,167 @@
+"""``python -m course place``: how many prefill and decode instances, how parallel, on which GPUs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections import Counter
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course.commands.outputs import check_writable
+from course.commands.simulate import add_overrides, write_text
+from course.errors import UserError
+
+if TYPE_CHECKING:
+    from course.simulator.placement.search import Affinity, Search
+
+SUMMARY = "search the best placement of prefill and decode instances on GPUs (DistServe's algorithms)"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("experiment", metavar="EXPERIMENT", help="TOML file, or the name of a preset")
+    add_overrides(parser)
+    parser.add_argument("--gpus", type=int, required=True, help="how many GPUs there are")
+    parser.add_argument("--gpus-per-node", type=int, metavar="N", help="how many of them one node has (default: all)")
+    parser.add_argument(
+        "--affinity",
+        choices=["high", "low", "both"],
+        default="both",
+        help="high: the network between nodes is fast (algorithm 1); low: it is not (algorithm 2); default both",
+    )
+    parser.add_argument("--rate", type=float, help="traffic to carry, requests/s (default: as much as the GPUs can)")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.02, metavar="SHARE", help="how exactly, as a share (default 0.02)"
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="searches at a time (default: one for each core)")
+    parser.add_argument("--backend", help="joblib backend that runs them, such as dask or ray (docs/placement.md)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://head:8786")
+    parser.add_argument("--json", metavar="FILE", help="write the result to FILE; - writes it out instead of the table")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="write a drawing of the placement as an HTML page")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search, print tables and drawing, write the files."""
+    from course.simulator.experiment import load_experiment
+    from course.simulator.placement.machines import Machines
+    from course.simulator.placement.search import search
+
+    to_stdout = args.json == "-"
+    json_file = Path(args.json) if args.json and not to_stdout else None
+    for path in (json_file, args.figure):
+        check_writable(path)
+    experiment = load_experiment(args.experiment, args.overrides)
+    machines = Machines(args.gpus, args.gpus if args.gpus_per_node is None else args.gpus_per_node)
+    kinds: list[Affinity] = ["high", "low"] if args.affinity == "both" else [args.affinity]
+    with workers(args.backend, args.jobs, args.scheduler):
+        found = [search(experiment, machines, kind, rate=args.rate, tolerance=args.tolerance) for kind in kinds]
+    result = {"experiment": experiment.name, "searches": [as_json(each) for each in found]}
+    if json_file:
+        write_text(json_file, [json.dumps(result, indent=2), "\n"])
+    if args.figure:
+        write_figure(args.figure, found)
+    print(json.dumps(result) if to_stdout else "\n\n".join("\n".join(report(each)) for each in found))
+    return 0
+
+
+def workers(backend: str | None, jobs: int | None, scheduler: str | None) -> AbstractContextManager[Any]:
+    """Where the candidates are judged. Raises UserError for a backend that cannot be had."""
+    import joblib
+
+    if jobs == 0:
+        raise UserError("--jobs must not be 0; leave it out to use all cores")
+    options = {} if scheduler is None else {"scheduler_host": scheduler}
+    try:
+        if backend == "ray":
+            from ray.util.joblib import register_ray
+
+            register_ray()
+        return joblib.parallel_config(backend=backend or "loky", n_jobs=-1 if jobs is None else jobs, **options)
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        raise UserError(f"--backend {backend or 'loky'}: {error}") from None
+
+
+def report(found: Search) -> list[str]:
+    """The table of all candidates, the choice and its drawing."""
+    from course.figures.placement import placement_summary
+    from course.simulator.placement.search import ALGORITHMS, best_first
+
+    about = {
+        "high": "fast network between nodes: each phase by itself, by its own limit",
+        "low": "slow network between nodes: pairs that share their nodes, by both limits",
+    }
+    lines = [f"Algorithm {ALGORITHMS[found.affinity]}, {about[found.affinity]}"]
+    lines.append(f"{'candidate':<54}{'GPUs':>5}{'requests/s':>12}{'per GPU':>9}  ended by")
+    for candidate, goodput in best_first(found.outcomes):
+        more = ">" if math.isinf(goodput.miss) and goodput.rate else ""
+        ended = "too few requests" if math.isinf(goodput.miss) else " and ".join(goodput.limits) or "both together"
+        lines.append(
+            f"{candidate!s:<54}{candidate.num_gpus:>5}{more + format(goodput.rate, '.4g'):>12}"
+            f"{goodput.per_gpu:>9.3g}  {ended}"
+        )
+    reasons = Counter(outcome.reason for outcome in found.outcomes if outcome.goodput is None)
+    lines += [f"{count} left out: {reason}" for reason, count in reasons.items()]
+    placed, together = found.placement, found.together
+    unit = placed.unit
+    lines += ["", f"Chosen: {placed.num_prefill} x prefill {unit.prefill}; {placed.num_decode} x decode {unit.decode}"]
+    lines.append(f"{placed.rate:.4g} requests/s on {placed.num_gpus} GPUs, {placed.per_gpu:.3g} per GPU")
+    if together:
+        lines.append(f"simulated as one cluster: {together.rate:.4g} requests/s, {together.per_gpu:.3g} per GPU")
+    return [*lines, placement_summary(placed.layout), str(placed.layout)]
+
+
+def as_json(found: Search) -> dict[str, Any]:
+    """One search as plain data."""
+    from course.simulator.placement.search import ALGORITHMS
+
+    placed, together = found.placement, found.together
+    return {
+        "algorithm": ALGORITHMS[found.affinity],
+        "num_gpus": found.machines.num_gpus,
+        "gpus_per_node": found.machines.gpus_per_node,
+        "candidates": [
+            {
+                **_parts(outcome.candidate),
+                "num_gpus": outcome.candidate.num_gpus,
+                "goodput": outcome.goodput.rate if outcome.goodput else None,
+                "goodput_per_gpu": outcome.goodput.per_gpu if outcome.goodput else None,
+                "reason": outcome.reason,
+            }
+            for outcome in found.outcomes
+        ],
+        "chosen": {
+            **_parts(placed.unit),
+            "num_prefill": placed.num_prefill,
+            "num_decode": placed.num_decode,
+            "num_gpus": placed.num_gpus,
+            "goodput": placed.rate,
+            "goodput_per_gpu": placed.per_gpu,
+            "goodput_together": together.rate if together else None,
+            "goodput_together_per_gpu": together.per_gpu if together else None,
+            "nodes": [[str(slot) if slot else None for slot in node] for node in placed.layout.nodes],
+        },
+    }
+
+
+def _parts(candidate: Any) -> dict[str, Any]:
+    """Parallelism of either role, null where it has none."""
+    return {
+        "prefill": candidate.prefill._asdict() if candidate.prefill else None,
+        "decode": candidate.decode._asdict() if candidate.decode else None,
+        "num_segments": candidate.num_segments,
+    }
+
+
+def write_figure(path: Path, found: list[Search]) -> None:
+    """One page with a drawing for each search."""
+    from course.figures.placement import placement_map
+    from course.simulator.placement.search import ALGORITHMS
+
+    parts = []
+    for number, each in enumerate(found):
+        figure = placement_map(each.placement.layout, f"Algorithm {ALGORITHMS[each.affinity]}: which GPU does what")
+        parts.append(figure.to_html(include_plotlyjs=number == 0, full_html=False))
+    write_text(path, ["<!doctype html><meta charset='utf-8'><title>Placement</title>", *parts, "\n"])

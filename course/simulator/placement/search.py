@@ -1,0 +1,90 @@
+"""A whole search: candidates, their judgement, DistServe's choice, and what the choice really does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from course.errors import UserError
+from course.simulator.experiment.spec import Experiment
+from course.simulator.goodput import Goodput, goodput
+from course.simulator.placement.algorithms import Placement, place_pairs, place_singles
+from course.simulator.placement.machines import Candidate, Machines, pair_candidates, single_candidates
+from course.simulator.placement.trials import Outcome, judge_all, pair_experiment
+from course.simulator.shapes import load_shape
+
+Affinity = Literal["high", "low"]
+ALGORITHMS: dict[Affinity, int] = {"high": 1, "low": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The outcomes of all candidates, and the placement made of the best.
+
+    ``together`` is the goodput of the whole placement, simulated as one cluster: the phases of algorithm 1 were judged
+    apart, and copies share one stream of requests. None where that was not asked for.
+    """
+
+    affinity: Affinity
+    machines: Machines
+    outcomes: tuple[Outcome, ...]
+    placement: Placement
+    together: Goodput | None = None
+
+
+def search(
+    experiment: Experiment,
+    machines: Machines,
+    affinity: Affinity,
+    *,
+    rate: float | None = None,
+    tolerance: float = 0.02,
+    check: bool = True,
+) -> Search:
+    """DistServe's algorithm 1 (high node affinity) or 2 (low) for the experiment's model, requests and limits.
+
+    Args:
+        experiment: what is served, within which limits; its instances say scheduler and memory of either role.
+        machines: what there is to place it on.
+        affinity: "high": the network between nodes is fast; "low": keys and values must stay in a node.
+        rate: traffic to carry, in requests/s; None: as much as the machines can.
+        tolerance: of every goodput, as a share.
+        check: simulate the chosen placement as a whole.
+
+    Raises:
+        UserError: when there are no limits, no candidate can run, or the traffic needs more GPUs.
+    """
+    if rate is not None and not 0 < rate < math.inf:
+        raise UserError(f"the traffic to carry must be a positive rate, got {rate}")
+    shape = load_shape(experiment.model)
+    candidates = (single_candidates if affinity == "high" else pair_candidates)(shape, machines)
+    outcomes = judge_all(experiment, candidates, tolerance)
+    judged = {outcome.candidate: outcome.goodput for outcome in outcomes if outcome.goodput}
+    if not judged:
+        raise UserError(_none_runs(machines, outcomes))
+    placement = (place_singles if affinity == "high" else place_pairs)(judged, machines, rate)
+    together = _together(experiment, placement, tolerance) if check else None
+    return Search(affinity, machines, tuple(outcomes), placement, together)
+
+
+def _together(experiment: Experiment, placement: Placement, tolerance: float) -> Goodput:
+    whole = pair_experiment(
+        experiment, placement.unit, placement.layout.homes("prefill"), placement.layout.homes("decode")
+    )
+    return goodput(whole, start=placement.rate, tolerance=tolerance)
+
+
+def _none_runs(machines: Machines, outcomes: list[Outcome]) -> str:
+    if not outcomes:
+        return (
+            f"{machines.num_gpus} GPUs in nodes of {machines.gpus_per_node} hold no prefill and decode instance beside "
+            "each other; a placement takes 2 GPUs or more, for algorithm 2 in one node"
+        )
+    return f"none of {len(outcomes)} candidates can run; the first, {outcomes[0].candidate}: {outcomes[0].reason}"
+
+
+def best_first(outcomes: tuple[Outcome, ...]) -> list[tuple[Candidate, Goodput]]:
+    """The candidates that run, most requests per GPU first, prefill before decode."""
+    judged = [(outcome.candidate, outcome.goodput) for outcome in outcomes if outcome.goodput]
+    return sorted(judged, key=lambda found: (found[0].prefill is None, -found[1].per_gpu, found[0].num_gpus))
