@@ -41,6 +41,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clock", choices=["wall", "virtual"], default="wall", help="virtual needs no model and no time"
     )
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="of python -m course profile: steps on the virtual clock",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the prompts' token ids")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the result to FILE")
 
@@ -50,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.json)
     if args.host_blocks < 0:
         raise UserError(f"--host-blocks must be 0 (no swapping) or more, got {args.host_blocks}")
+    if args.profile and args.clock == "wall":
+        raise UserError("--profile is for the virtual clock; add --clock virtual, or leave it out")
     scheduler = make_policy(args)
     workload = make_workload(args)
     print(describe(workload, args))
@@ -106,7 +115,11 @@ def describe(workload: Workload, args: argparse.Namespace) -> str:
         f"{sum(workload.output_lengths.values())} answer tokens; {args.scheduler}, {args.clock} clock"
     )
     if args.clock == "virtual":
-        line += "\na step takes what a linear cost model says: of the tiny model's order, not measured here"
+        line += (
+            f"\na step takes what {args.profile} says"
+            if args.profile
+            else "\na step takes what a linear cost model says: of the tiny model's order, not measured here"
+        )
     if workload.scale < 1:
         line += (
             f"\nlengths scaled by {workload.scale:.3f} so that 95 % of prompt + answer fit the context; "
@@ -143,7 +156,10 @@ def on_virtual_clock(args: argparse.Namespace, scheduler: Scheduler, workload: W
     """Serve on the virtual clock: the same control plane, a cost model instead of a model."""
     from course.serving.cluster import Cluster
     from course.serving.instance import Instance
+    from course.simulator.costs.measured import fit
+    from course.simulator.costs.profile import load_profile
     from course.simulator.linear import LinearCost
+    from course.simulator.run import CostModel
     from course.simulator.virtual import VirtualDriver
 
     instance = Instance(
@@ -153,7 +169,8 @@ def on_virtual_clock(args: argparse.Namespace, scheduler: Scheduler, workload: W
         prefix_cache=args.prefix_cache,
         num_host_blocks=args.host_blocks,
     )
-    return VirtualDriver(Cluster([instance]), LinearCost()).run(workload).records
+    cost: CostModel = fit(load_profile(args.profile)) if args.profile else LinearCost()
+    return VirtualDriver(Cluster([instance]), cost).run(workload).records
 
 
 def save(args: argparse.Namespace, records: list[RequestRecord]) -> None:

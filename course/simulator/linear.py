@@ -24,6 +24,10 @@ class LinearCost:
         context = batch.num_decode_context_tokens + sum(chunk.start for chunk in batch.prompts)
         return self.step_s + self.token_s * batch.num_tokens + self.context_token_s * context
 
+    def batch_stage_s(self, batch: Batch) -> float:
+        """It knows of no pipeline: whatever there is takes the whole step."""
+        return self.batch_s(batch)
+
     def decode_series_s(self, batch: Batch) -> tuple[float, float]:
         """Each step reads one token more per sequence than the one before."""
         return self.batch_s(batch), self.context_token_s * batch.num_decodes

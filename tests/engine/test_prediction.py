@@ -66,6 +66,20 @@ def test_predicted_and_measured_side_by_side(tmp_path: Path, capsys) -> None:
         assert row["measured_median_ms"] > 0
 
 
+def test_a_trace_on_the_virtual_clock_with_a_profile(tmp_path: Path, capsys) -> None:
+    recorded, trace = tmp_path / "profile.json", tmp_path / "trace.csv"
+    made_up_profile().save(recorded)
+    trace.write_text("arrived_s,prompt_tokens,output_tokens\n0,100,3\n")
+    out = tmp_path / "result.json"
+    options = ("--trace", trace, "--profile", recorded, "--json", out)
+    assert course("run", *options, "--clock", "virtual", "--scheduler", "prefill-first") == 0
+    assert f"a step takes what {recorded} says" in capsys.readouterr().out
+    step_s = 4e-3 + 2e-4 + 100 * 1e-4 + 5050 * 1e-7 + 100 * 2e-6  # the made-up machine
+    assert json.loads(out.read_text())["mean_ttft_ms"] == pytest.approx(1e3 * step_s, rel=1e-3)
+    assert course("run", *options) == 2
+    assert "--profile is for the virtual clock" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -21,6 +21,7 @@ def test_a_step_costs_its_constant_its_tokens_and_the_cache_it_reads():
     assert COST.batch_s(batch((0, 4))) == 2.0
     assert COST.batch_s(batch((64, 1))) == 1.0 + 0.25 + 1.0
     assert COST.batch_s(batch((0, 4), (64, 1), (32, 2))) == 1.0 + 7 * 0.25 + 96 / 64
+    assert COST.batch_stage_s(batch((0, 4))) == 2.0
 
 
 def test_the_defaults_favour_batches_and_charge_for_context():
