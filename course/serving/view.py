@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, overload
 
@@ -18,7 +18,7 @@ class Queue:
 
     __slots__ = ("_sequences",)
 
-    def __init__(self, sequences: Mapping[Sequence, None]) -> None:
+    def __init__(self, sequences: Collection[Sequence]) -> None:
         self._sequences = sequences
 
     def __iter__(self) -> Iterator[Sequence]:
@@ -50,18 +50,26 @@ class InstanceView:
     """A read-only view of one idle instance at time ``now_s`` (seconds on the run's clock).
 
     ``waiting`` holds the sequences that are not on the device, preempted ones first, then in order of arrival;
-    ``running`` those that are, in order of admission, and ``decoding`` those among them that have sampled a token and
-    have only that left to compute.
+    ``running`` those that are, and ``decoding`` those among them that have sampled a token and
+    have only that left to compute. Where batches are in a pipeline, their sequences are not shown.
     """
 
-    __slots__ = ("_instance", "decoding", "now_s", "running", "waiting")
+    __slots__ = ("_draft", "_instance", "_running", "decoding", "now_s", "waiting")
 
-    def __init__(self, instance: Instance, now_s: float) -> None:
+    def __init__(self, instance: Instance, now_s: float = 0.0) -> None:
         self._instance = instance
+        self._draft: Draft | None = None
+        self._running = Queue(instance.running)
         self.now_s = now_s
         self.waiting = Queue(instance.waiting)
-        self.running = Queue(instance.running)
-        self.decoding = Queue(instance.decoding)
+        self.decoding = Queue(instance.decoding.members)
+
+    @property
+    def running(self) -> Queue:
+        """Sequences that are on the device, in order of admission."""
+        if busy := self._instance.busy:
+            return Queue({s: None for s in self._instance.running if s not in busy})
+        return self._running
 
     @property
     def prefilling(self) -> list[Sequence]:
@@ -104,4 +112,5 @@ class InstanceView:
 
     def draft(self) -> Draft:
         """An empty plan that keeps count of what is left while it is filled."""
-        return Draft(self._instance)
+        self._draft = Draft(self._instance)
+        return self._draft

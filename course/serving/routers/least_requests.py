@@ -13,4 +13,8 @@ class LeastRequests:
 
     def choose(self, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
         """The candidate with the fewest sequences."""
-        return min(candidates, key=lambda i: (len(i.waiting) + len(i.running) + len(i.reserved), i.id))
+        return min(candidates, key=_num_sequences)  # the first of equals, and candidates are in order of their ids
+
+
+def _num_sequences(instance: Instance) -> int:
+    return len(instance.waiting) + len(instance.running) + len(instance.reserved)
