@@ -87,9 +87,7 @@ class Cluster:
             self._wake(instance)
         return []
 
-    def on_batch_done(
-        self, batch: Batch, results: list[TokenResult], now_s: float, num_steps: int = 1
-    ) -> list[Action]:
+    def on_batch_done(self, batch: Batch, results: list[TokenResult], now_s: float, num_steps: int = 1) -> list[Action]:
         """A batch is finished, ``num_steps`` after the last report.
 
         ``results`` are those of the last step; `TokenResult` says whose are needed.
