@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from course.metrics.latency import e2e_s
+from course.metrics.pooled import pooled_times
 from course.metrics.record import RequestRecord
 
 
 def max_output_tokens_per_s(finished: Sequence[RequestRecord]) -> float:
     """Most tokens that came out within one second of the run; 0 without records."""
     start_s = min((record.arrival_s for record in finished), default=0.0)
-    tokens = Counter(int(time_s - start_s) for record in finished for time_s in record.token_times_s)
-    return float(max(tokens.values(), default=0))
+    times = pooled_times(finished)
+    seconds = (times.values - start_s).astype(np.int64)
+    return float(np.bincount(seconds, times.counts).max()) if len(times) else 0.0
 
 
 def max_concurrent_requests(finished: Sequence[RequestRecord]) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from course.metrics.times import TokenTimes
 from course.workload.request import Request
 
 
@@ -28,13 +29,14 @@ class RequestRecord:
     """The life of one answer. Times are seconds on the clock of the run.
 
     A request with ``n`` > 1 has one record per sample. ``token_times_s`` holds one time per
-    output token: when the user's side received it. ``end_s`` is when the request ended, in
-    whatever way; for a finished one it is not before its last token.
+    output token: when the user's side received it. A simulated run keeps them as `TokenTimes`,
+    which read like a list. ``end_s`` is when the request ended, in whatever way; for a finished
+    one it is not before its last token.
     """
 
     arrival_s: float
     num_prompt_tokens: int
-    token_times_s: list[float] = field(default_factory=list)
+    token_times_s: list[float] | TokenTimes = field(default_factory=list)
     outcome: Outcome = Outcome.UNFINISHED
     end_s: float | None = None
     request_id: int = 0

@@ -19,6 +19,7 @@ from course.errors import UserError
 from course.metrics.attainment import attainment
 from course.metrics.latency import e2e_s, gaps_s, ttft_s
 from course.metrics.peaks import max_concurrent_requests, max_output_tokens_per_s
+from course.metrics.pooled import Pooled
 from course.metrics.record import Outcome, RequestRecord
 from course.metrics.statistics import Samples, Statistics, run_duration_s
 from course.workload.slo import SLO
@@ -155,8 +156,8 @@ def _error(record: RequestRecord) -> str:
     return "" if record.finished else record.error or str(record.outcome)
 
 
-def _statistics(name: str, seconds: Sequence[float], percentiles: Sequence[float]) -> dict[str, float]:
-    stats = Statistics.of(seconds or [0.0], percentiles)
+def _statistics(name: str, seconds: Sequence[float] | Pooled, percentiles: Sequence[float]) -> dict[str, float]:
+    stats = Statistics.of(seconds if len(seconds) else [0.0], percentiles)
     entries = {"mean": stats.mean, "median": stats.median, "std": stats.std}
     entries |= {f"p{_word(percent)}": value for percent, value in stats.percentiles.items()}
     return {f"{word}_{name}_ms": value * 1000 for word, value in entries.items()}

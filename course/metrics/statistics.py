@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from course.errors import UserError
-from course.metrics.latency import e2e_s, gaps_s, tpot_s, ttft_s
+from course.metrics.latency import e2e_s, tpot_s, ttft_s
+from course.metrics.pooled import Pooled, pooled_gaps
 from course.metrics.record import RequestRecord
 
 
@@ -40,8 +41,12 @@ class Statistics(NamedTuple):
     percentiles: dict[float, float]
 
     @classmethod
-    def of(cls, values: Sequence[float], percents: Iterable[float] = (90, 99)) -> Statistics:
+    def of(cls, values: Sequence[float] | Pooled, percents: Iterable[float] = (90, 99)) -> Statistics:
         """Describe the values; the result has their unit."""
+        percents = list(percents)
+        if isinstance(values, Pooled):
+            median, *others = values.percentiles([50, *percents])
+            return cls(values.mean, median, values.std, dict(zip(percents, others, strict=True)))
         array = np.asarray(values, dtype=float)
         mean, std = (float(array.mean()), float(array.std())) if array.size else (math.nan, math.nan)
         return cls(mean, percentile(array, 50), std, {p: percentile(array, p) for p in percents})
@@ -57,20 +62,20 @@ class Samples:
 
     ttft: list[float]
     tpot: list[float]
-    itl: list[float]
+    itl: Pooled
     e2el: list[float]
 
     @classmethod
     def of(cls, records: Iterable[RequestRecord]) -> Samples:
         """Collect the samples; failed, refused and cancelled requests have no part in them."""
-        samples = cls([], [], [], [])
-        for record in records:
+        finished = [record for record in records if record.finished and len(record.token_times_s)]
+        samples = cls([], [], pooled_gaps(finished), [])
+        for record in finished:
             first_s, last_s, per_token_s = ttft_s(record), e2e_s(record), tpot_s(record)
-            if not record.finished or first_s is None or last_s is None:
-                continue
+            assert first_s is not None
+            assert last_s is not None
             samples.ttft.append(first_s)
             samples.e2el.append(last_s)
-            samples.itl.extend(gaps_s(record))
             if per_token_s is not None:
                 samples.tpot.append(per_token_s)
         return samples

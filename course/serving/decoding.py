@@ -90,6 +90,15 @@ class Decoding(Clock):
 
     # steps
 
+    def bump(self, sequence: Sequence) -> None:
+        """One token for one member, beside the clock."""
+        size = self._pool.block_size
+        self._taking[-sequence._num_computed % size] -= 1
+        sequence._num_output += 1
+        sequence._num_computed += 1
+        self._taking[-sequence._num_computed % size] += 1
+        self._num_offset_tokens += 1
+
     def tick(self, num_steps: int) -> None:
         """``num_steps`` steps are done. For those after the first, blocks are still to be taken: see `cover`."""
         self.steps += num_steps
@@ -123,7 +132,8 @@ class Decoding(Clock):
 
     def num_unnamed(self, sequence: Sequence) -> int:
         """Blocks of a member that have no number yet."""
-        return self._pool.blocks_for(sequence._num_computed + self.covered) - len(sequence._block_table)
+        taken = self._pool.blocks_for(sequence._num_computed + self.covered)
+        return max(0, taken - len(sequence._block_table))  # one more has a number already while it takes a step alone
 
     def name_blocks(self, sequence: Sequence) -> None:
         """Bring the block table of a member up to date."""

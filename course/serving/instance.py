@@ -102,7 +102,8 @@ class Instance:
             return None
         return (
             f"request {sequence.request.id} may need {most} tokens = {pool.blocks_for(most)} blocks of "
-            f"{pool.block_size} but instance {self.id} has {pool.num_blocks}; give it more blocks or ask for fewer tokens"
+            f"{pool.block_size} but instance {self.id} has {pool.num_blocks}; give it more blocks or "
+            "ask for fewer tokens"
         )
 
     def enqueue(self, sequence: Sequence) -> None:
@@ -195,7 +196,8 @@ class Instance:
 
     def _decode_all(self, batch: Batch) -> None:
         if self.num_stages > 1:
-            self._decode_alone(batch, list(self.decoding)[: self._share_of_a_stage()])
+            idle = [s for s in self.decoding.members if s not in self.busy]
+            self._decode_alone(batch, idle[: self._share_of_a_stage()])
             return
         batch.ticks = True
         batch.decodes = tuple(self.decoding.members)
@@ -205,15 +207,13 @@ class Instance:
 
     def _share_of_a_stage(self) -> int:
         """So many sequences decode in one batch if every stage is to have work."""
-        decoding = len(self.decoding) + sum(len(batch.decodes) for batch in self.in_flight)
-        return -(-decoding // self.num_stages)
+        return -(-len(self.decoding) // self.num_stages)
 
     def _decode_alone(self, batch: Batch, sequences: list[Sequence]) -> None:
         """Some of those that decode, or those of one pipeline stage: counted one by one."""
         copies = list(batch.copies)
         for sequence in sequences:
-            self.decoding.remove(sequence)
-            batch.num_decode_context_tokens += sequence._num_computed
+            batch.num_decode_context_tokens += sequence.num_computed_tokens
             copies += self.memory.grow(sequence, 1)
         batch.decodes += tuple(sequences)
         batch.copies = copies
@@ -310,9 +310,9 @@ class Instance:
     def _count_alone(self, batch: Batch) -> None:
         for sequence in batch.decodes:
             if sequence._state is State.RUNNING:
-                sequence._num_computed += 1
-                sequence._num_output += 1
-                self._join(sequence)
+                self.decoding.bump(sequence)
+                if self.memory.pool.prefix_cache:
+                    self._publish(sequence)
 
     def _count_prompts(self, batch: Batch) -> list[Sequence]:
         forked: list[Sequence] = []

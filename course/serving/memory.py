@@ -55,9 +55,10 @@ class Memory:
 
     def grow(self, sequence: Sequence, num_tokens: int) -> list[BlockCopy]:
         """Blocks for ``num_tokens`` more tokens; the copies that make the last block the sequence's own."""
+        sequence._clock.name_blocks(sequence)
         copies = self._own(sequence)
         table = sequence._block_table
-        missing = self.pool.blocks_for(sequence._num_computed + num_tokens) - len(table)
+        missing = self.pool.blocks_for(sequence.num_computed_tokens + num_tokens) - len(table)
         if missing > 0:
             table += self.pool.allocate(missing)
         return copies

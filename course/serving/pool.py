@@ -35,6 +35,7 @@ class BlockPool:
         self._used: set[int] = set()
         self._more: dict[int, int] = {}  # references beyond the first
         self._num_promised = 0
+        self.peak_used_blocks = 0  # the most that were ever held or promised at once
         self._cached: OrderedDict[int, None] = OrderedDict()  # least recently used first
         self._block_of: dict[int, int] = {}
         self._hash_of: dict[int, int] = {}
@@ -75,12 +76,16 @@ class BlockPool:
         del free[split:]
         taken.reverse()
         self._used.update(taken)
+        if (used := len(self._used) + self._num_promised) > self.peak_used_blocks:
+            self.peak_used_blocks = used
         return taken
 
     def promise(self, count: int) -> None:
         """Set ``count`` blocks aside whose numbers nobody needs to know yet. Evicts as `allocate` does."""
         self._make_room(count)
         self._num_promised += count
+        if (used := len(self._used) + self._num_promised) > self.peak_used_blocks:
+            self.peak_used_blocks = used
 
     def redeem(self, count: int) -> list[int]:
         """The numbers of ``count`` promised blocks."""

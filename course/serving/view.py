@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, overload
 
@@ -18,11 +18,14 @@ class Queue:
 
     __slots__ = ("_sequences",)
 
-    def __init__(self, sequences: Collection[Sequence]) -> None:
+    def __init__(self, sequences: dict[Sequence, None]) -> None:
         self._sequences = sequences
 
     def __iter__(self) -> Iterator[Sequence]:
         return iter(self._sequences)
+
+    def __reversed__(self) -> Iterator[Sequence]:
+        return reversed(self._sequences)
 
     def __len__(self) -> int:
         return len(self._sequences)
@@ -54,22 +57,36 @@ class InstanceView:
     have only that left to compute. Where batches are in a pipeline, their sequences are not shown.
     """
 
-    __slots__ = ("_draft", "_instance", "_running", "decoding", "now_s", "waiting")
+    __slots__ = ("_decoding", "_draft", "_instance", "_running", "now_s", "waiting")
 
     def __init__(self, instance: Instance, now_s: float = 0.0) -> None:
         self._instance = instance
         self._draft: Draft | None = None
         self._running = Queue(instance.running)
+        self._decoding = Queue(instance.decoding.members)
         self.now_s = now_s
         self.waiting = Queue(instance.waiting)
-        self.decoding = Queue(instance.decoding.members)
 
     @property
     def running(self) -> Queue:
         """Sequences that are on the device, in order of admission."""
-        if busy := self._instance.busy:
-            return Queue({s: None for s in self._instance.running if s not in busy})
-        return self._running
+        return self._running if not self._instance.busy else self._not_busy(self._running)
+
+    @property
+    def decoding(self) -> Queue:
+        """Those of them that have sampled a token and have only that left to compute."""
+        return self._decoding if not self._instance.busy else self._not_busy(self._decoding)
+
+    def _not_busy(self, queue: Queue) -> Queue:
+        busy = self._instance.busy
+        return Queue({s: None for s in queue if s not in busy})
+
+    @property
+    def num_decode_context_tokens(self) -> int:
+        """Tokens in the cache of all that decode, which one step of them reads."""
+        if self._instance.busy:
+            return sum(s.num_computed_tokens for s in self.decoding)
+        return self._instance.decoding.num_context_tokens
 
     @property
     def prefilling(self) -> list[Sequence]:

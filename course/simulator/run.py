@@ -29,12 +29,6 @@ class StagedCostModel(CostModel, Protocol):
         ...
 
 
-def end_s(step: int, origin_s: float, first_s: float, growth_s: float) -> float:
-    """When step ``step``, counted from 1, ends if the first begins at ``origin_s``, takes ``first_s`` and each later
-    one takes ``growth_s`` more than the one before."""
-    return origin_s + step * first_s + (step * (step - 1) // 2) * growth_s
-
-
 @dataclass(slots=True, eq=False)
 class Run:
     """Steps of one instance. Step k, counted from 1, ends at ``time_s(k)``; ``done`` are over, ``end`` are planned."""
@@ -58,6 +52,7 @@ class Run:
         """Whether the batch is the next step of the same series: the same sequences, without a pause."""
         return (
             self.batch.decodes == batch.decodes
+            and self.batch.ticks is batch.ticks
             and batch.only_decodes
             and self.batch.only_decodes
             and self.end == self.done

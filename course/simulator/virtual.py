@@ -17,13 +17,13 @@ from typing import Any, cast
 
 from course.errors import UserError
 from course.metrics.record import Recorder
+from course.metrics.times import StepLog, TokenTimes
 from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, StartTransfer, WakeAt
 from course.serving.batch import Batch, TokenResult
 from course.serving.cluster import Cluster
 from course.serving.instance import Instance
 from course.serving.sequence import Sequence
 from course.simulator.run import CostModel, Run, StagedCostModel
-from course.simulator.steplog import StepLog, TokenTimes
 from course.workload.request import Request, Workload
 
 Event = list[Any]  # time in seconds, rank, number, handler (None: not wanted any more), arguments
@@ -37,7 +37,10 @@ class Lane:
         self.cost = cost
         self.run: Run | None = None  # a finished run stays, for the next may continue its series
         self.end: Event | None = None  # of that run
-        self.log = StepLog()
+        self.log = StepLog()  # of the steps that the instance's decode clock counts
+        self.num_steps = 0  # of all kinds
+        self.busy_s = 0.0  # while a batch ran (in a pipeline: in its first stage)
+        self.started_s = 0.0
         self.ends: list[tuple[int, int, Sequence]] = []  # heap: at which step of the decode clock who ends
         self.stages_free_s = [0.0] * instance.num_stages  # when each stage of the pipeline will have nothing to do
 
@@ -67,7 +70,8 @@ class VirtualDriver:
         self.num_events = 0
         self._lengths: dict[int, int] = {}
         self._times_s: dict[Sequence, TokenTimes] = {}
-        self._lanes: dict[int, Lane] = {}  # by instance id
+        self._following: dict[Sequence, tuple[StepLog, int]] = {}  # what decodes: since which step of which log
+        self.lanes: dict[int, Lane] = {}  # by instance id
         self._long: dict[Lane, None] = {}  # those with several steps before their next end
         self._events: list[Event] = []  # a heap
         self._num_pushed = 0
@@ -160,8 +164,9 @@ class VirtualDriver:
 
     def _end(self, action: SequenceEnded, now_s: float) -> None:
         sequence, reason = action
-        if times_s := self._times_s.pop(sequence, None):
-            times_s.stop(sequence.num_output_tokens)
+        if sequence in self._times_s:
+            self._note_steps(sequence)
+            del self._times_s[sequence]
         request_id, sample = sequence.id
         self.recorder.record(request_id, sample).num_preemptions = sequence.num_preemptions
         self.recorder.on_end(request_id, now_s, sequence.state.value, sample, reason)
@@ -171,10 +176,10 @@ class VirtualDriver:
     def _lane_of(self, instance_id: int) -> Lane:
         """What is kept of an instance: anew if it was lost and is back."""
         instance = self.cluster.instances[instance_id]
-        lane = self._lanes.get(instance_id)
+        lane = self.lanes.get(instance_id)
         if lane is None or lane.instance is not instance:
             cost = self.cost[instance_id] if isinstance(self.cost, Mapping) else self.cost
-            lane = self._lanes[instance_id] = Lane(instance, cost)
+            lane = self.lanes[instance_id] = Lane(instance, cost)
         return lane
 
     def _start(self, action: RunBatch, now_s: float) -> None:
@@ -188,19 +193,33 @@ class VirtualDriver:
         run = lane.run
         if run is None or not run.continues(batch, now_s):
             run = lane.run = Run.of(batch, lane.cost, now_s)
+            if batch.ticks:
+                lane.log.begin(run.origin_s, run.first_s, run.growth_s)
         run.batch = batch
+        lane.started_s = now_s
         num_steps = 1
         if batch.holds > 1 and not self.single_step:
             num_steps = min(batch.holds, self._first_end(lane) - lane.log.num_steps)
         self._end_after(lane, run, num_steps)
 
     def _begin_decoding(self, sequence: Sequence, lane: Lane) -> None:
-        times_s = self._tokens_of(sequence)
-        times_s.stop(sequence.num_output_tokens)
-        times_s.follow(lane.log)
-        left = self._lengths[sequence.request.id] - sequence.num_output_tokens
+        """From now on its tokens are those of the lane's steps, until it ends."""
+        times_s = self._note_steps(sequence)
+        self._following[sequence] = lane.log, lane.log.num_steps
+        left = self._lengths[sequence.request.id] - len(times_s)
         heappush(lane.ends, (lane.log.num_steps + left, self._num_pushed, sequence))
         self._num_pushed += 1
+
+    def _note_steps(self, sequence: Sequence) -> TokenTimes:
+        """Its tokens so far, those of the decode steps that it has been following included."""
+        times_s = self._times_s.get(sequence)
+        if times_s is None:
+            record = self.recorder.record(*sequence.id)
+            times_s = self._times_s[sequence] = record.token_times_s = TokenTimes()
+        elif followed := self._following.pop(sequence, None):
+            log, start = followed
+            times_s.add_steps(log, start, start + sequence.num_output_tokens - len(times_s))
+        return times_s
 
     def _first_end(self, lane: Lane) -> int:
         """The step at which the first of those that decode ends; who has left since is forgotten."""
@@ -214,7 +233,7 @@ class VirtualDriver:
         return step - lane.log.num_steps == self._lengths[sequence.request.id] - sequence.num_output_tokens
 
     def _cut_short(self, action: CutShort, now_s: float) -> None:
-        lane = self._lanes[action.instance_id]
+        lane = self.lanes[action.instance_id]
         if (run := lane.run) and run.end > run.done + 1:
             if lane.end:
                 lane.end[3] = None
@@ -242,8 +261,10 @@ class VirtualDriver:
                         lane.end[3] = None
                     self._end_after(lane, run, num_steps)
                 else:
-                    lane.log.add(run, run.done + 1, num_steps)
+                    if run.batch.ticks:
+                        lane.log.num_steps += num_steps
                     run.done = step
+                    lane.num_steps += num_steps
                     self.cluster.on_batch_progress(run.batch, num_steps, now_s)
 
     def _finish(self, lane: Lane, run: Run, now_s: float) -> list[Action]:
@@ -259,39 +280,38 @@ class VirtualDriver:
                 end = heappop(lane.ends)
                 if self._still_ends(*end, lane):
                     results.append(TokenResult(end[2], finished=True))
-            lane.log.add(run, run.done + 1, num_steps)
+            lane.log.num_steps += num_steps
         run.done = run.end
+        lane.num_steps += num_steps
+        lane.busy_s += now_s - lane.started_s
         if batch.prompts or not batch.ticks:
             results += self._sampled(batch, now_s)
         return self.cluster.on_batch_done(batch, results, now_s, num_steps)
 
     def _sampled(self, batch: Batch, now_s: float) -> list[TokenResult]:
-        """The tokens of a step that a log of the instance's decode steps does not tell of."""
-        samples = [] if batch.ticks else list(batch.decodes)
-        for chunk in batch.prompts:
-            samples += chunk.samples
+        """The tokens of a step that no log of decode steps tells of."""
         results: list[TokenResult] = []
-        for s in samples:
-            if not s.is_ended:
-                times_s = self._tokens_of(s)
-                num_tokens = s.num_output_tokens
-                times_s.stop(num_tokens)
-                times_s.append(now_s)
-                results.append(TokenResult(s, finished=num_tokens + 1 >= self._lengths[s.request.id]))
+        if not batch.ticks:
+            for sequence in batch.decodes:
+                if not sequence.is_ended:
+                    results.append(self._sample(sequence, now_s))
+                    self._begin_decoding(sequence, self.lanes[batch.instance_id])
+        for chunk in batch.prompts:
+            results += [self._sample(sequence, now_s) for sequence in chunk.samples if not sequence.is_ended]
         return results
 
-    def _tokens_of(self, sequence: Sequence) -> TokenTimes:
-        times_s = self._times_s.get(sequence)
-        if times_s is None:
-            record = self.recorder.record(*sequence.id)
-            times_s = self._times_s[sequence] = record.token_times_s = TokenTimes()
-        return times_s
+    def _sample(self, sequence: Sequence, now_s: float) -> TokenResult:
+        times_s = self._note_steps(sequence)
+        times_s.append(now_s)
+        return TokenResult(sequence, finished=len(times_s) >= self._lengths[sequence.request.id])
 
     # pipelines
 
     def _enter_pipeline(self, batch: Batch, lane: Lane, now_s: float) -> None:
         """Stage after stage, each as soon as the batch has come so far and the one before it has gone on."""
         stage_s = cast(StagedCostModel, lane.cost).batch_stage_s(batch)
+        lane.num_steps += 1
+        lane.busy_s += stage_s
         time_s = now_s
         for stage, free_s in enumerate(lane.stages_free_s):
             time_s = lane.stages_free_s[stage] = max(time_s, free_s) + stage_s

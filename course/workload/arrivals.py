@@ -43,7 +43,7 @@ def gamma_arrivals(num: int, rate: float, burstiness: float, seed: int = 0, *, e
     Raises:
         UserError: when an argument is out of range.
     """
-    _check(num, rate)
+    check_arrivals(num, rate)
     if not burstiness > 0:
         raise UserError(f"burstiness must be positive, got {burstiness}; 1 is Poisson, smaller is burstier")
     if math.isinf(rate):
@@ -60,18 +60,21 @@ def gamma_arrivals(num: int, rate: float, burstiness: float, seed: int = 0, *, e
 
 def constant_arrivals(num: int, rate: float) -> FloatArray:
     """Arrival times (s) with equal gaps of 1 / ``rate``; raises UserError as ``gamma_arrivals``."""
-    _check(num, rate)
+    check_arrivals(num, rate)
     return np.round(np.arange(1, num + 1) / rate, 9)
 
 
 def all_at_once(num: int) -> FloatArray:
     """All requests at time 0, a batch job; raises UserError as ``gamma_arrivals``."""
-    _check(num, math.inf)
+    check_arrivals(num, math.inf)
     return np.zeros(num)
 
 
-def _check(num: int, rate: float) -> None:
+def check_arrivals(num: int, rate: float, *, finite: bool = False) -> None:
+    """Raise UserError unless so many requests can arrive at that rate; ``finite``: not all at once."""
     if num < 1:
         raise UserError(f"{num} requests cannot arrive; ask for at least 1")
+    if finite and math.isinf(rate) and rate > 0:
+        raise UserError("a rate that changes must be finite; choose Poisson arrivals for all at once")
     if not rate > 0:
         raise UserError(f"the arrival rate must be positive, got {rate} requests/s; inf is all at once")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -115,7 +116,9 @@ def build_workload(
     limit: int | None = None,
     speed: float = 1.0,
     context_tokens: int | None = None,
-    max_new_tokens: int | None = None,
+    stop_tokens: int | None = None,
+    extra_output_tokens: int = 0,
+    max_new_tokens: int | Literal["exact"] | None = None,
     block_size: int = 16,
 ) -> Workload:
     """Turn trace rows into a workload; request ids count from 0 in order of arrival.
@@ -125,44 +128,46 @@ def build_workload(
         limit: take only that many rows from the start; the scaling looks at these alone.
         speed: divide arrival times by it (2.0: the same requests in half the time).
         context_tokens: scale the lengths with ``fit_to_context``; None leaves them alone.
+        stop_tokens: an answer ends when it and its prompt have so many tokens together, as at the
+            end of a model's context; those that end so are counted as clipped. A prompt of that
+            length or more has an answer of one token.
+        extra_output_tokens: for lists that count only what follows the first token.
         max_new_tokens: what every client declares; longer answers are cut to it and counted as
             clipped. None: each client declares ``declared_tokens(real length)``, capped at what
-            the context leaves.
+            the context leaves. "exact": the real length, as if clients knew it.
         block_size: tokens per prefix hash of a request (the block size of the pool that will
             look them up); plays no role for rows that share nothing.
 
     Raises:
         UserError: for no rows, or a limit, speed, context, declared length or block size out of range.
     """
-    _check_options(rows, limit, speed, max_new_tokens, block_size)
-    chosen = sorted(rows, key=lambda row: row.arrival_s)[:limit]
+    _check_options(rows, limit, speed, None if max_new_tokens == "exact" else max_new_tokens, block_size)
+    chosen = sorted(rows, key=attrgetter("arrival_s"))[:limit]
     factor, clipped = 1.0, set[int]()
     if context_tokens is not None:
         fitted = fit_to_context(chosen, context_tokens)
         chosen, factor, clipped = fitted.rows, fitted.factor, set(fitted.clipped)
+    most = min((tokens for tokens in (context_tokens, stop_tokens) if tokens is not None), default=None)
     requests: list[Request] = []
-    output_lengths: dict[int, int] = {}
+    output_lengths: list[int] = []
     for index, row in enumerate(chosen):
-        declared = max_new_tokens or declared_tokens(row.num_output_tokens)
-        if context_tokens is not None:
-            declared = min(declared, context_tokens - row.num_prompt_tokens)
-        if row.num_output_tokens > declared:
+        num_prompt_tokens, num_output_tokens = row.num_prompt_tokens, row.num_output_tokens + extra_output_tokens
+        if max_new_tokens == "exact":
+            declared = num_output_tokens
+        else:
+            declared = max_new_tokens or declared_tokens(num_output_tokens)
+        if most is not None:
+            declared = min(declared, max(1, most - num_prompt_tokens))
+        if num_output_tokens > declared:
+            num_output_tokens = declared
             clipped.add(index)
-        output_lengths[index] = min(row.num_output_tokens, declared)
-        requests.append(_request(index, row, declared, speed, block_size))
+        hashes = block_hashes(row, block_size, request_id=index) if row.prefix_hashes else ()
+        arrival_s = row.arrival_s / speed
+        requests.append(Request(index, arrival_s, num_prompt_tokens, declared, None, 1, row.client, 0, hashes))
+        output_lengths.append(num_output_tokens)
     shares = any(row.prefix_hashes for row in chosen)
-    return Workload(requests, output_lengths, len(clipped), factor, block_size if shares else 0)
-
-
-def _request(index: int, row: TraceRow, declared: int, speed: float, block_size: int) -> Request:
-    return Request(
-        id=index,
-        arrival_s=row.arrival_s / speed,
-        num_prompt_tokens=row.num_prompt_tokens,
-        max_new_tokens=declared,
-        client=row.client,
-        prefix_hashes=block_hashes(row, block_size, request_id=index),
-    )
+    lengths = dict(enumerate(output_lengths))
+    return Workload(requests, lengths, len(clipped), factor, block_size if shares else 0)
 
 
 def _check_options(

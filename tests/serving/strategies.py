@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from hypothesis import strategies as st
 
 from course.serving.plan import Scheduler
-from course.serving.schedulers import make_scheduler
+from course.serving.schedulers import SCHEDULERS, make_scheduler
 from course.workload.request import Request, Workload
 from tests.serving.helpers import with_tokens
 
 BLOCK = 4
 MOST_TOKENS = 60  # of prompt and answer: 15 blocks hold the longest request alone
+PARAMETERS: dict[str, list[Any]] = {
+    "max_num_sequences": [1, 2, 5, 64],
+    "token_budget": [1, 3, 8, 64],
+    "max_context_tokens": [None, 1, 40, 90],
+    "preempt": ["recompute", "swap"],
+    "watermark": [0.0, 0.1],
+}
 
 
 @st.composite
@@ -44,13 +52,7 @@ def workloads(draw: Any, max_requests: int = 12) -> Workload:
 @st.composite
 def policies(draw: Any, name: str | None = None) -> Scheduler:
     """A policy of the project with random parameters."""
-    if name is None:
-        name = draw(st.sampled_from(["static", "orca", "prefill-first", "decode-first", "chunked-prefill"]))
-    parameters: dict[str, Any] = {}
-    if name in ("prefill-first", "decode-first", "chunked-prefill"):
-        parameters = {
-            "token_budget": draw(st.sampled_from([1, 3, 8, 64])),
-            "preempt": draw(st.sampled_from(["recompute", "swap"])),
-            "watermark": draw(st.sampled_from([0.0, 0.1])),
-        }
-    return make_scheduler(name, max_num_sequences=draw(st.sampled_from([1, 2, 5, 64])), **parameters)
+    name = name or draw(st.sampled_from(list(SCHEDULERS)))
+    known = inspect.signature(SCHEDULERS[name]).parameters
+    parameters = {key: draw(st.sampled_from(values)) for key, values in PARAMETERS.items() if key in known}
+    return make_scheduler(name, **parameters)

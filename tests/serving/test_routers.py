@@ -6,8 +6,9 @@ import pytest
 
 from course.errors import UserError
 from course.serving.cluster import Cluster
-from course.serving.routers import ROUTERS, LeastRequests, RoundRobin, make_router
-from tests.serving.helpers import Scripted, instance, queue, request
+from course.serving.plan import Chunk, Plan
+from course.serving.routers import ROUTERS, LeastPrefills, LeastQueued, LeastRequests, RoundRobin, make_router
+from tests.serving.helpers import Scripted, instance, queue, request, run
 
 
 def waiting(cluster: Cluster) -> dict[int, int]:
@@ -46,6 +47,29 @@ def test_least_requests_counts_what_waits_runs_and_is_on_its_way():
     assert LeastRequests().choose([second, third], arriving, 0.0) is second, "ties go to the lowest id"
 
 
+def test_least_prefills_is_blind_to_what_decodes():
+    busy, free = instance(Scripted(), id=0), instance(Scripted(), id=1)
+    (decodes, _) = queue(busy, request(0, 4), request(1, 4))
+    run(busy, Plan([Chunk(decodes, 4)]))
+    queue(free, request(2, 4))
+    (arriving,) = queue(instance(Scripted()), request(3, 4))
+    assert LeastPrefills().choose([busy, free], arriving, 0.0) is busy, "one prompt each: ties go to the lowest id"
+    queue(busy, request(4, 4))
+    assert LeastPrefills().choose([busy, free], arriving, 0.0) is free
+
+
+def test_least_queued_does_not_count_the_running_step():
+    busy, free = instance(Scripted(), id=0), instance(Scripted(), id=1)
+    queue(busy, request(0, 4), request(1, 4))
+    busy.scheduler.plans.append(Plan([Chunk(sequence, 4) for sequence in busy.waiting]))
+    (arriving,) = queue(instance(Scripted()), request(3, 4))
+    assert LeastQueued().choose([busy, free], arriving, 0.0) is free
+    busy.schedule(0.0)
+    assert LeastQueued().choose([busy, free], arriving, 0.0) is busy, "both run now, so nobody queues there"
+    busy.reserve(0, arriving)
+    assert LeastQueued().choose([busy, free], arriving, 0.0) is free
+
+
 def test_only_instances_with_enough_memory_are_candidates():
     small, large = instance(Scripted(), 2, id=0), instance(Scripted(), 20, id=1)
     cluster = Cluster([small, large], RoundRobin())
@@ -55,6 +79,10 @@ def test_only_instances_with_enough_memory_are_candidates():
 
 
 def test_routers_are_found_by_name():
-    assert {type(make_router(name)) for name in ROUTERS} == {RoundRobin, LeastRequests}
+    assert all(type(make_router(name)) is router for name, router in ROUTERS.items())
     with pytest.raises(UserError, match=r"unknown router 'fastest'.*round-robin"):
         make_router("fastest")
+    with pytest.raises(UserError, match=r"unknown router 'least-request'.*did you mean 'least-requests'"):
+        make_router("least-request")
+    with pytest.raises(UserError, match=r"'round-robin' has no parameters, so 'seed' cannot be set"):
+        make_router("round-robin", seed=1)

@@ -11,8 +11,10 @@ from course.serving.schedulers import (
     SCHEDULERS,
     ChunkedPrefill,
     DecodeFirst,
+    DecodeOnly,
     Orca,
     PrefillFirst,
+    PrefillOnly,
     Static,
     make_scheduler,
 )
@@ -50,6 +52,19 @@ class Steps:
 
     def steps(self, count: int) -> list[dict[int, int]]:
         return [self.step() for _ in range(count)]
+
+
+def move_here(machine: Instance, *ids: int, prompt: int = 1, output: int = 9) -> None:
+    """Hand sequences over that have their prompt computed and one token sampled elsewhere."""
+    source = instance("prefill-only", role="prefill")
+    queue(source, *(request(k, prompt, output) for k in ids), rank=min(ids))
+    batch = source.schedule(0.0).batch
+    assert batch
+    finish(source, batch)
+    for sequence in source.answering():
+        source.hold(sequence)
+        machine.reserve(sequence.request.id, sequence)
+        source.hand_over(sequence.request.id, sequence, machine)
 
 
 # static and orca
@@ -136,6 +151,65 @@ def test_decode_first_refills_once_fewer_than_so_many_run():
     play.step()
     play.arrive(request(2, 4, 2))
     assert play.steps(2) == [{0: 1, 1: 1}, {0: 1, 2: 4}]
+
+
+# prefill only and decode only
+
+
+def test_prefill_only_batches_whole_prompts_up_to_its_budget_and_a_longer_one_alone():
+    play = Steps(PrefillOnly(token_budget=8), role="prefill").arrive(
+        request(0, 5, 2), request(1, 3, 2), request(2, 7, 2), request(3, 9, 2), request(4, 1, 2), request(5, 7, 2)
+    )
+    held = []
+    for batch in [{0: 5, 1: 3}, {2: 7}, {3: 9}, {4: 1, 5: 7}]:
+        assert play.step() == batch
+        for sequence in play.machine.answering():
+            play.machine.hold(sequence)
+            held.append(sequence.request.id)
+    assert held == list(range(6))
+
+
+def test_prefill_only_decodes_where_nobody_takes_the_answers_over_and_no_prompt_waits():
+    play = Steps(PrefillOnly(token_budget=8)).arrive(request(0, 5, 3), request(1, 5, 3))
+    assert play.steps(4) == [{0: 5}, {1: 5}, {0: 1, 1: 1}, {0: 1, 1: 1}]
+
+
+def test_decode_only_runs_as_many_as_the_limit_says_and_those_go_to_the_end():
+    play = Steps(DecodeOnly(max_num_sequences=2)).arrive(*(request(k, 1, 9) for k in range(2)))
+    assert play.step() == {0: 1, 1: 1}
+    move_here(play.machine, 2, 3)
+    assert play.steps(3) == [{0: 1, 1: 1}, {2: 1, 3: 1}, {0: 1, 1: 1}]
+    move_here(play.machine, 4)
+    assert play.steps(3) == [{2: 1, 3: 1}, {4: 1, 0: 1}, {1: 1, 2: 1}], "4 came while 0 and 1 ran"
+
+
+def test_decode_only_keeps_a_step_within_so_many_known_tokens():
+    play = Steps(DecodeOnly(max_context_tokens=30))
+    move_here(play.machine, 0, 1, 2, prompt=9)  # 10 known tokens each
+    assert play.step() == {0: 1, 1: 1, 2: 1}
+    assert play.batch.holds == 1, "the next step would come to 33"
+    assert play.steps(3) == [{0: 1, 1: 1}, {2: 1, 0: 1}, {1: 1, 2: 1}]
+    play = Steps(DecodeOnly(max_context_tokens=36))
+    move_here(play.machine, 0, 1, 2, prompt=9)
+    assert play.step() == {0: 1, 1: 1, 2: 1}
+    assert play.batch.holds == 3, "30, 33 and 36"
+
+
+def test_a_context_longer_than_the_limit_runs_alone():
+    play = Steps(DecodeOnly(max_context_tokens=10))
+    move_here(play.machine, 0, 1, prompt=20)
+    assert play.steps(3) == [{0: 1}, {1: 1}, {0: 1}]
+
+
+def test_when_blocks_run_out_the_earliest_moves_on_whosever_turn_it_is():
+    play = Steps(DecodeOnly(max_num_sequences=1, watermark=0.0), num_blocks=4)
+    move_here(play.machine, 0, 1, prompt=7)
+    assert play.steps(2) == [{0: 1}, {1: 1}], "two full blocks each"
+    assert play.step() == {0: 1}
+    assert play.preempted == [1]
+    while play.machine.running:
+        play.step()
+    assert play.step() == {1: 9}, "computed again, here"
 
 
 # chunked prefill
@@ -288,6 +362,13 @@ def test_policies_are_found_by_name():
         ("prefill-first", {"watermark": -0.1}),
         ("decode-first", {"watermark": 1.0}),
         ("chunked-prefill", {"watermark": 2}),
+        ("prefill-first", {"watermark": "much"}),
+        ("prefill-first", {"max_context_tokens": 0}),
+        ("prefill-only", {"token_budget": 0}),
+        ("prefill-only", {"token_budget": None}),
+        ("decode-only", {"max_num_sequences": "all"}),
+        ("decode-only", {"max_context_tokens": 2.5}),
+        ("decode-only", {"preempt": "kill"}),
     ],
 )
 def test_a_parameter_out_of_range_is_named(name: str, parameters: dict):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,7 +50,7 @@ def test_one_instance(name: str, data: st.DataObject):
     cost = data.draw(COSTS)
 
     def make() -> Cluster:
-        return Cluster([instance(chosen, num_blocks, BLOCK, prefix_cache=cached, num_host_blocks=host)])
+        return Cluster([instance(deepcopy(chosen), num_blocks, BLOCK, prefix_cache=cached, num_host_blocks=host)])
 
     runs = [life(served, make, cost, events, single, 0.0) for single in (True, False)]
     assert runs[0] == runs[1]
@@ -69,7 +71,7 @@ def test_a_split_cluster_with_losses(data: st.DataObject):
 
     def make() -> Cluster:
         parts = zip(chosen, sizes, roles, strict=True)
-        return Cluster([instance(p, n, BLOCK, id=i, role=r) for i, (p, n, r) in enumerate(parts)])
+        return Cluster([instance(deepcopy(p), n, BLOCK, id=i, role=r) for i, (p, n, r) in enumerate(parts)])
 
     runs = [life(served, make, cost, events, single, transfer_s) for single in (True, False)]
     assert runs[0] == runs[1]

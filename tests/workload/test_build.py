@@ -155,3 +155,14 @@ def test_real_traces_fit_the_tiny_model(trace_dir, name):
     workload = build_workload(read_trace(trace_dir / name), context_tokens=4096)
     assert 0 < workload.num_clipped <= 0.05 * len(workload) + 1
     assert max(r.num_prompt_tokens + workload.output_lengths[r.id] for r in workload.requests) == 4096
+
+
+def test_answers_end_at_the_context_and_may_count_one_token_more():
+    rows = rows_from([0.0, 1.0, 2.0], [90, 100, 20], [30, 5, 30])
+    workload = build_workload(rows, stop_tokens=100, extra_output_tokens=1)
+    assert workload.output_lengths == {0: 10, 1: 1, 2: 31}
+    assert [request.max_new_tokens for request in workload.requests] == [10, 1, 32]
+    assert workload.num_clipped == 2
+    exact = build_workload(rows, stop_tokens=100, max_new_tokens="exact")
+    assert [request.max_new_tokens for request in exact.requests] == [10, 1, 30]
+    assert exact.output_lengths == {0: 10, 1: 1, 2: 30}

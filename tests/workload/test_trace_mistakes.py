@@ -10,6 +10,7 @@ from course.workload.traces.mooncake import spread_ticks
 
 KEPT = "arrived_s,prompt_tokens,output_tokens\n0,5,6\n"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
 GOOD_TIME = "2023-11-16 18:15:46.6805900"
 
 
@@ -35,8 +36,9 @@ MISTAKES = {
         "t.csv",
         "a,b\n1,2\n",
         "{f}: has the columns a, b; rename them to arrived_s, prompt_tokens, output_tokens; or TIMESTAMP, "
-        "ContextTokens, GeneratedTokens; or timestamp, input_length, output_length, hash_ids; or input_lens, "
-        "output_lens, start_times (JSON); or prompt_tokens, output_tokens",
+        "ContextTokens, GeneratedTokens; or timestamp, input_length, output_length, hash_ids; or Timestamp, Model, "
+        "Request tokens, Response tokens; or input_lens, output_lens, start_times (JSON); or prompt_tokens, "
+        "output_tokens",
     ),
     "unknown arrival column": (
         "t.csv",
@@ -196,6 +198,21 @@ MISTAKES = {
         mooncake(hash_ids=[1, 2, 3]),
         "{f}, line 1, column hash_ids: 3 ids for a prompt of 600 tokens, but blocks of 512 make 2; correct it "
         "or say how many tokens a block has",
+    ),
+    "burstgpt out of order": (
+        "t.csv",
+        BURST + "9,GPT-4,1,2,3,API log\n5,GPT-4,1,2,3,API log\n",
+        "{f}, line 3, column Timestamp: is earlier than the line above; sort the file by it",
+    ),
+    "burstgpt negative length": (
+        "t.csv",
+        BURST + "9,GPT-4,1,-2,3,API log\n",
+        "{f}, line 2, column Response tokens: -2 tokens; a length must be at least 1, correct or delete it",
+    ),
+    "burstgpt where all failed": (
+        "t.csv",
+        BURST + "9,GPT-4,1,0,3,API log\n",
+        "{f}: every request of it failed (0 tokens); give another part of the trace",
     ),
     "vllm without details": (
         "t.json",

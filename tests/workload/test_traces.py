@@ -62,6 +62,32 @@ def test_round_trip_of_mooncake(tmp_path, rows, with_hashes):
     assert read_trace(path) == expected
 
 
+BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type"
+BURST_2 = "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type"
+
+
+@given(triples, st.booleans())
+@round_trip
+def test_round_trip_of_the_published_burstgpt_form(tmp_path, rows, second_release):
+    def line(second, prompt, output):
+        if second_release:  # floats, and two columns more in the middle
+            return f"{second}.0,1722ac82-0a46,43,GPT-4,{prompt},{output},{prompt + output},Conversation log"
+        return f"{second},ChatGPT,{prompt},{output},{prompt + output},API log"
+
+    header = BURST_2 if second_release else BURST
+    path = write(tmp_path / "burst.csv", "\n".join([header, *(line(*row) for row in rows)]))
+    first = rows[0][0]  # the files after the first begin months after time 0
+    assert read_trace(path) == [TraceRow(t - first, prompt, output) for t, prompt, output in rows]
+
+
+def test_burstgpt_failures_are_left_out_and_said(tmp_path):
+    lines = [BURST, "5,GPT-4,10,0,10,API log", "7,GPT-4,0,0,0,API log", "9,ChatGPT,3,4,7,Conversation log"]
+    path = write(tmp_path / "burst.csv", "\n".join(lines))
+    with pytest.warns(UserWarning, match=r"2 of 3 requests failed \(0 tokens\) and are left out"):
+        rows = read_trace(path)
+    assert rows == [TraceRow(4.0, 3, 4)], "time counts from the first request, failed or not"
+
+
 @given(triples)
 @round_trip
 def test_round_trip_of_vllm_results(tmp_path, rows):
@@ -86,6 +112,11 @@ def test_round_trip_of_request_lists(tmp_path, rows, kind):
     else:
         path = write(tmp_path / "list.json", json.dumps(objects, indent=2 if kind == "pretty" else None))
     assert read_trace(path) == [TraceRow(t / 64, p, o, client="c") for t, p, o in rows]
+
+
+def test_the_columns_of_distserve_s_request_list(tmp_path):
+    path = write(tmp_path / "requests.csv", "arrival_s,input_len,output_len\n0.000000,242,326\n0.114799,81,66\n")
+    assert read_trace(path) == [TraceRow(0.0, 242, 326), TraceRow(0.114799, 81, 66)]
 
 
 def test_lengths_alone_arrive_at_zero(tmp_path):

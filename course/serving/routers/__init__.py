@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from course.errors import UserError
+from typing import Any
+
+from course.serving.names import make
 from course.serving.routers.base import Router, choose
+from course.serving.routers.least_prefills import LeastPrefills
+from course.serving.routers.least_queued import LeastQueued
 from course.serving.routers.least_requests import LeastRequests
 from course.serving.routers.round_robin import RoundRobin
 
-ROUTERS: dict[str, type] = {"round-robin": RoundRobin, "least-requests": LeastRequests}
+ROUTERS: dict[str, type] = {
+    "round-robin": RoundRobin,
+    "least-requests": LeastRequests,
+    "least-prefills": LeastPrefills,
+    "least-queued": LeastQueued,
+}
 
 
-def make_router(name: str) -> Router:
-    """The router of that name. Raises UserError for an unknown name, naming what is known."""
-    if name not in ROUTERS:
-        raise UserError(f"unknown router {name!r}: known are {', '.join(ROUTERS)}")
-    return ROUTERS[name]()
+def make_router(name: str, **parameters: Any) -> Router:
+    """The router of that name. Raises UserError for an unknown name or parameter, naming what is known."""
+    router: Router = make("router", ROUTERS, name, parameters)
+    return router
 
 
-__all__ = ["ROUTERS", "LeastRequests", "RoundRobin", "Router", "choose", "make_router"]
+__all__ = [
+    "ROUTERS",
+    "LeastPrefills",
+    "LeastQueued",
+    "LeastRequests",
+    "RoundRobin",
+    "Router",
+    "choose",
+    "make_router",
+]

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from course.serving.plan import Plan
-from course.serving.schedulers.common import (
-    Preempt,
-    admit,
-    check_positive,
-    check_preempt,
-    check_watermark,
-    run_decodes,
-    run_or_make_room,
-    settled,
-)
+from course.serving.schedulers.common import OnDemand, run_decodes, run_or_make_room, settled
 from course.serving.sequence import Sequence
 from course.serving.view import InstanceView
 
 
-class ChunkedPrefill:
+@dataclass(eq=False)
+class ChunkedPrefill(OnDemand):
     """Stall-free batching (Algorithm 3): decodes, then prompts under way, then new prompts, up to ``token_budget``.
 
-    Nobody new is admitted while memory or tokens do not suffice for all that run.
-    A small budget keeps the gap between tokens short and makes prompts slower.
+    Nobody new is admitted while memory or tokens do not suffice for all that run. A small budget keeps the gap between
+    tokens short and makes prompts slower.
+
+    Decodes are never left out for prompts: while ``token_budget`` or more of them run, prompts stand still until
+    answers end. The paper's budgets (512 or 2048 tokens, the most whose step keeps to the limit on the token gap;
+    sections 4.3 and 5.1) leave that far away. So keep ``max_num_sequences`` well below ``token_budget``.
     """
 
-    def __init__(
-        self,
-        token_budget: int = 256,
-        max_num_sequences: int = 64,
-        preempt: Preempt = "recompute",
-        watermark: float = 0.01,
-    ) -> None:
-        check_positive(max_num_sequences=max_num_sequences, token_budget=token_budget)
-        check_preempt(preempt)
-        check_watermark(watermark)
-        self.token_budget = token_budget
-        self.max_num_sequences = max_num_sequences
-        self.preempt: Preempt = preempt
-        self.watermark = watermark
+    token_budget: int = 256
 
     def schedule(self, view: InstanceView) -> Plan:
         """Fill the budget: one token for every decode, the rest for prompts."""
@@ -52,12 +37,5 @@ class ChunkedPrefill:
 
         left = run_or_make_room(draft, left, chunk, self.preempt)
         if not left:
-            admit(
-                view,
-                draft,
-                max_num_sequences=self.max_num_sequences,
-                token_budget=self.token_budget,
-                split=True,
-                watermark=self.watermark,
-            )
+            self.admit(view, draft, split=True)
         return settled(draft)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
-from typing import Literal
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Literal
 
 from course.errors import UserError
 from course.serving.draft import Draft
@@ -12,6 +15,7 @@ from course.serving.sequence import Sequence, State
 from course.serving.view import InstanceView
 
 Preempt = Literal["recompute", "swap"]
+ANY = sys.maxsize  # as many as there are
 
 
 def by_arrival(sequence: Sequence) -> tuple[int, int]:
@@ -19,23 +23,61 @@ def by_arrival(sequence: Sequence) -> tuple[int, int]:
     return sequence.rank, sequence.sample
 
 
-def check_positive(**parameters: float) -> None:
-    """Raise UserError naming the parameter unless all are at least 1."""
+def check_positive(**parameters: Any) -> None:
+    """Raise UserError naming the parameter unless all are whole numbers, at least 1."""
     for name, value in parameters.items():
-        if value < 1:
-            raise UserError(f"{name} must be at least 1, got {value}")
+        if not isinstance(value, Integral) or value < 1:
+            raise UserError(f"{name} must be a whole number, at least 1, got {value!r}")
 
 
-def check_preempt(preempt: str) -> None:
+def check_limits(**parameters: Any) -> None:
+    """`check_positive` for parameters that may also be None, for no limit."""
+    check_positive(**{name: value for name, value in parameters.items() if value is not None})
+
+
+def check_preempt(preempt: Any) -> None:
     """Raise UserError unless ``preempt`` names a way to preempt."""
     if preempt not in ("recompute", "swap"):
         raise UserError(f"preempt must be 'recompute' or 'swap', got {preempt!r}")
 
 
-def check_watermark(watermark: float) -> None:
+def check_watermark(watermark: Any) -> None:
     """Raise UserError unless ``watermark`` is a share of the blocks that leaves some to use."""
-    if not 0 <= watermark < 1:
-        raise UserError(f"watermark is the share of blocks to keep spare, from 0 to below 1, got {watermark}")
+    if not isinstance(watermark, Real) or not 0 <= float(watermark) < 1:
+        raise UserError(f"watermark is the share of blocks to keep spare, from 0 to below 1, got {watermark!r}")
+
+
+@dataclass(eq=False)
+class OnDemand:
+    """Parameters of the policies that admit a prompt when it fits, let answers take blocks as they grow, and preempt.
+
+    No more than ``max_num_sequences`` run (None: as many as memory holds); prompts of one step have at most
+    ``token_budget`` tokens; who loses its place is computed again or swapped (``preempt``). ``watermark`` is the share
+    of all blocks that an admission leaves free for those that run. It is rounded down, as in vLLM: the usual 1 % keeps
+    nothing spare in a pool of fewer than 100 blocks.
+    """
+
+    max_num_sequences: int | None = 64
+    token_budget: int = 2048
+    preempt: Preempt = "recompute"
+    watermark: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_limits(max_num_sequences=self.max_num_sequences)
+        check_positive(token_budget=self.token_budget)
+        check_preempt(self.preempt)
+        check_watermark(self.watermark)
+
+    def admit(self, view: InstanceView, draft: Draft, split: bool = False) -> None:
+        """`admit` with the policy's limits."""
+        admit(
+            view,
+            draft,
+            max_num_sequences=self.max_num_sequences,
+            token_budget=self.token_budget,
+            split=split,
+            watermark=self.watermark,
+        )
 
 
 def run_or_make_room(
@@ -76,15 +118,15 @@ def run_decodes(view: InstanceView, draft: Draft, preempt: Preempt) -> list[Sequ
     return run_or_make_room(draft, order, lambda sequence: int(sequence in view.decoding), preempt)
 
 
-def settled(draft: Draft) -> Plan:
-    """The plan; if it only decodes, it holds until somebody comes or goes.
+def settled(draft: Draft, holds: int = UNTIL_CHANGE) -> Plan:
+    """The plan; if it only decodes, it holds for so many steps, or until somebody comes or goes.
 
     True of every policy that admits by `admit` or `admit_with_reservation`: who cannot be admitted now cannot be later
     either, for decoding takes blocks and gives none.
     """
     plan = draft.plan
     if plan.decode_all and not (plan.chunks or plan.preempt or plan.refuse):
-        plan.holds = UNTIL_CHANGE
+        plan.holds = holds
     return plan
 
 
@@ -101,8 +143,8 @@ def admit(
     view: InstanceView,
     draft: Draft,
     *,
-    max_num_sequences: int,
-    token_budget: int,
+    max_num_sequences: int | None = None,
+    token_budget: int = ANY,
     split: bool = False,
     watermark: float = 0.0,
 ) -> None:
@@ -110,15 +152,16 @@ def admit(
 
     With ``split`` a prompt may be cut to what is left of ``token_budget``; without, it runs whole, and one longer
     than the budget runs as the only prompt. A prompt is admitted only if blocks for all of it are free beyond
-    ``watermark`` (a share of all blocks, kept for the growth of what runs), or if nothing runs. Nobody is admitted
-    in a step that preempts.
+    ``watermark`` (a share of all blocks, rounded down, kept for the growth of what runs), or if nothing runs. Nobody is
+    admitted in a step that preempts.
     """
     if draft.plan.preempt:
         return
+    most = ANY if max_num_sequences is None else max_num_sequences
     num_running = draft.num_running
     admitted = False
     for sequence in view.waiting:
-        if num_running and num_running + sequence.num_slots > max_num_sequences:
+        if num_running and num_running + sequence.num_slots > most:
             break
         left = draft.tokens_left(sequence)
         available = token_budget - draft.num_tokens

@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-from course.serving.plan import Plan
-from course.serving.schedulers.common import (
-    Preempt,
-    admit,
-    check_positive,
-    check_preempt,
-    check_watermark,
-    run_decodes,
-    settled,
-)
+from dataclasses import dataclass
+
+from course.serving.plan import UNTIL_CHANGE, Plan
+from course.serving.schedulers.common import OnDemand, settled
+from course.serving.schedulers.turns import Turns
 from course.serving.view import InstanceView
 
 
-class PrefillFirst:
+@dataclass(eq=False)
+class PrefillFirst(OnDemand):
     """Batches of whole prompts while any can be admitted, else one decode step of all.
 
-    Low TTFT; every arriving prompt stalls the answers that are being written.
+    Low TTFT; every arriving prompt stalls the answers that are being written. With ``max_context_tokens`` the known
+    tokens of a decode step come to no more than that, and `Turns` says who runs.
     """
 
-    def __init__(
-        self,
-        max_num_sequences: int = 64,
-        token_budget: int = 2048,
-        preempt: Preempt = "recompute",
-        watermark: float = 0.01,
-    ) -> None:
-        check_positive(max_num_sequences=max_num_sequences, token_budget=token_budget)
-        check_preempt(preempt)
-        check_watermark(watermark)
-        self.max_num_sequences = max_num_sequences
-        self.token_budget = token_budget
-        self.preempt: Preempt = preempt
-        self.watermark = watermark
+    max_context_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._turns = Turns(max_context_tokens=self.max_context_tokens)
 
     def schedule(self, view: InstanceView) -> Plan:
         """Prompts if any can be admitted, else decodes."""
         draft = view.draft()
-        admit(
-            view,
-            draft,
-            max_num_sequences=self.max_num_sequences,
-            token_budget=self.token_budget,
-            watermark=self.watermark,
-        )
+        holds = UNTIL_CHANGE
+        self._turns.update(view)
+        self.admit(view, draft)
         if not draft.plan.chunks:
-            run_decodes(view, draft, self.preempt)
-        return settled(draft)
+            holds = self._turns.run(view, draft, self.preempt)
+        return settled(draft, holds)

@@ -5,6 +5,7 @@
 ``columns``     arrived_s, prompt_tokens, output_tokens; or lengths alone
 ``azure``       Azure's traces as published
 ``mooncake``    Mooncake's traces with block hashes
+``burstgpt``    BurstGPT's traces as published
 ``vllm_bench``  detailed results of ``vllm bench serve``
 ``records``     CSV and JSON files as records that know their line
 """

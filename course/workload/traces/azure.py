@@ -8,7 +8,7 @@ Described in Splitwise (Patel et al., ISCA'24), section 3.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 
 from course.workload.traces.records import Record
@@ -19,7 +19,7 @@ _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|
 _EPOCH = datetime(1970, 1, 1)
 
 
-def azure_rows(records: Sequence[Record]) -> list[TraceRow]:
+def azure_rows(records: Iterable[Record]) -> list[TraceRow]:
     """Rows whose arrivals count from the first request of the file."""
     rows: list[TraceRow] = []
     first_ns = last_ns = 0

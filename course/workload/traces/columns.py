@@ -6,7 +6,7 @@ use for the same things are accepted, too: ``vllm bench`` says input_len and out
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from course.workload.traces.records import Record
 from course.workload.traces.row import TraceRow
@@ -21,27 +21,35 @@ def find(names: Sequence[str], columns: Collection[str]) -> str | None:
     return next((name for name in names if name in columns), None)
 
 
-def timed_rows(records: Sequence[Record], columns: Collection[str]) -> list[TraceRow]:
+def timed_rows(records: Iterable[Record], columns: Collection[str]) -> list[TraceRow]:
     """Rows with arrival times in seconds, taken as they are."""
     arrival = find(ARRIVAL, columns) or ARRIVAL[0]
+    row = _row_reader(columns)
     rows: list[TraceRow] = []
+    last_s = 0.0
     for record in records:
         arrival_s = record.number(arrival)
         if arrival_s < 0:
             raise record.error(arrival, f"{arrival_s} s is negative; count time from the start of the trace")
-        if rows and arrival_s < rows[-1].arrival_s:
+        if arrival_s < last_s:
             raise record.error(arrival, f"{arrival_s} s comes before the line above; sort the file by it")
-        rows.append(_row(record, arrival_s, columns))
+        rows.append(row(record, arrival_s))
+        last_s = arrival_s
     return rows
 
 
-def untimed_rows(records: Sequence[Record], columns: Collection[str]) -> list[TraceRow]:
+def untimed_rows(records: Iterable[Record], columns: Collection[str]) -> list[TraceRow]:
     """Rows without arrival times: all at 0 until ``with_arrivals`` gives them others."""
-    return [_row(record, 0.0, columns) for record in records]
+    row = _row_reader(columns)
+    return [row(record, 0.0) for record in records]
 
 
-def _row(record: Record, arrival_s: float, columns: Collection[str]) -> TraceRow:
+def _row_reader(columns: Collection[str]) -> Callable[[Record, float], TraceRow]:
     prompt = find(PROMPT, columns) or PROMPT[0]
     output = find(OUTPUT, columns) or OUTPUT[0]
-    client = record.values.get("client") or ""
-    return TraceRow(arrival_s, record.tokens(prompt), record.tokens(output), client=str(client))
+
+    def row(record: Record, arrival_s: float) -> TraceRow:
+        client = str(record.values.get("client") or "")
+        return TraceRow(arrival_s, record.tokens(prompt), record.tokens(output), client=client)
+
+    return row

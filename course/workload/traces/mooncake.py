@@ -7,7 +7,7 @@ same id share that block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -22,7 +22,7 @@ from course.workload.traces.row import MOONCAKE_BLOCK_TOKENS, TraceRow
 COLUMNS = ("timestamp", "input_length", "output_length")
 
 
-def mooncake_rows(records: Sequence[Record], block_tokens: int = MOONCAKE_BLOCK_TOKENS) -> list[TraceRow]:
+def mooncake_rows(records: Iterable[Record], block_tokens: int = MOONCAKE_BLOCK_TOKENS) -> list[TraceRow]:
     """Rows with chained prefix hashes; ``hash_ids`` may be absent, then nothing is shared.
 
     Args:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from course.errors import UserError
-from course.workload.traces import azure, columns, mooncake, vllm_bench
+from course.workload.traces import azure, burstgpt, columns, mooncake, vllm_bench
 from course.workload.traces.records import (
     Record,
     csv_records,
@@ -22,6 +23,7 @@ EXPECTED = {
     "timed": "arrived_s, prompt_tokens, output_tokens",
     "azure": ", ".join(azure.COLUMNS),
     "mooncake": ", ".join((*mooncake.COLUMNS, "hash_ids")),
+    "burstgpt": ", ".join(burstgpt.COLUMNS),
     "vllm": "input_lens, output_lens, start_times (JSON)",
     "lengths": "prompt_tokens, output_tokens",
 }
@@ -38,7 +40,7 @@ def read_trace(
 ) -> list[TraceRow]:
     """Read a file of requests: CSV, JSON lines, or one JSON document.
 
-    Formats: "timed" (arrived_s, prompt_tokens, output_tokens), "azure" (as published), "mooncake"
+    Formats: "timed" (arrived_s, prompt_tokens, output_tokens), "azure", "mooncake" and "burstgpt"
     (as published), "vllm" (a detailed result of ``vllm bench serve``), "lengths" (no arrivals:
     all at 0). Rows come in order of arrival.
 
@@ -46,7 +48,7 @@ def read_trace(
         path: the file.
         format: one of ``FORMATS``; None recognises it from the columns.
         tick_s: spread requests of equal arrival time over that many seconds
-            (3 for Mooncake's conversation trace, see ``mooncake.spread_ticks``).
+            (3 for Mooncake's conversation trace, 1 for BurstGPT; see ``mooncake.spread_ticks``).
         seed: of that spreading.
         block_tokens: prompt tokens per hash id in the Mooncake format.
 
@@ -63,8 +65,8 @@ def read_trace(
         rows = vllm_bench.vllm_rows(path, _single_result(path, content))
     elif isinstance(content, dict):
         raise UserError(f"{path}: is one JSON object, but format {format} needs a list of requests; give one")
-    elif not content:
-        raise UserError(f"{path}: has a header but no requests; give a trace with at least one")
+    elif format == "burstgpt":
+        rows = burstgpt.burstgpt_rows(path, content)
     elif format == "mooncake":
         rows = mooncake.mooncake_rows(content, block_tokens)
     else:
@@ -72,20 +74,30 @@ def read_trace(
     return rows if tick_s is None else mooncake.spread_ticks(rows, tick_s, seed)
 
 
-_PLAIN: dict[str, Callable[[Sequence[Record], Collection[str]], list[TraceRow]]] = {
+_COLUMNS = {
+    "azure": azure.COLUMNS,
+    "mooncake": mooncake.COLUMNS,
+    "burstgpt": burstgpt.COLUMNS,
+    "vllm": vllm_bench.COLUMNS,
+}
+_PLAIN: dict[str, Callable[[Iterable[Record], Collection[str]], list[TraceRow]]] = {
     "timed": columns.timed_rows,
     "lengths": columns.untimed_rows,
     "azure": lambda records, _names: azure.azure_rows(records),
 }
 
 
-def _load(path: Path, text: str) -> tuple[list[str], list[Record] | dict[str, Any]]:
+def _load(path: Path, text: str) -> tuple[list[str], Iterable[Record] | dict[str, Any]]:
     """Return the column names and the content of a file of any kind."""
     if path.suffix not in {".jsonl", ".ndjson", ".json"} and text.lstrip()[0] not in "{[":
-        return csv_records(path, text)
+        header, records = csv_records(path, text)
+        first = next(records, None)
+        if first is None:
+            raise UserError(f"{path}: has a header but no requests; give a trace with at least one")
+        return header, chain([first], records)
     if is_json_lines(path, text):
-        records = json_lines(path, text)
-        return list(records[0].values), records
+        lines = json_lines(path, text)
+        return list(lines[0].values), lines
     content = json_records(path, text)
     if isinstance(content, dict):
         return list(content), content
@@ -112,14 +124,14 @@ def _has(names: Collection[str], format: str) -> bool:
     if format in {"timed", "lengths"}:
         lengths = columns.find(columns.PROMPT, names) and columns.find(columns.OUTPUT, names)
         return bool(lengths and (format == "lengths" or columns.find(columns.ARRIVAL, names)))
-    wanted = {"azure": azure.COLUMNS, "mooncake": mooncake.COLUMNS, "vllm": vllm_bench.COLUMNS}[format]
-    return all(name in names for name in wanted)
+    return all(name in names for name in _COLUMNS[format])
 
 
-def _single_result(path: Path, content: list[Record] | dict[str, Any]) -> dict[str, Any]:
+def _single_result(path: Path, content: Iterable[Record] | dict[str, Any]) -> dict[str, Any]:
     """Return the one run of a result file (``--append-result`` puts several into one)."""
     if isinstance(content, dict):
         return content
-    if len(content) != 1:
-        raise UserError(f"{path}: holds {len(content)} runs; keep the line of one of them")
-    return content[0].values
+    runs = list(content)
+    if len(runs) != 1:
+        raise UserError(f"{path}: holds {len(runs)} runs; keep the line of one of them")
+    return runs[0].values

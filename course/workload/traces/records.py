@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,30 +79,36 @@ def read_text(path: Path) -> str:
     return text
 
 
-def csv_records(path: Path, text: str) -> tuple[list[str], list[Record]]:
-    """Return the header of a CSV file and its records; blank lines are skipped.
+def csv_records(path: Path, text: str) -> tuple[list[str], Iterator[Record]]:
+    """Return the header of a CSV file and its records, made one at a time; blank lines are skipped.
 
     Raises:
-        UserError: when a line has another number of columns than the header.
+        UserError: when a line, once its turn has come, has another number of columns than the header.
     """
+    lines = _csv_lines(path, text)
+    header, _ = next(lines)
+    return header, _csv_records(path, header, lines)
+
+
+def _csv_records(path: Path, header: list[str], lines: Iterator[tuple[list[str], int]]) -> Iterator[Record]:
+    file = str(path)  # once: a path is slow to write out
+    for cells, number in lines:
+        place = f"{file}, line {number}"
+        if len(cells) != len(header):
+            raise UserError(f"{place}: has {len(cells)} columns where the header has {len(header)}; correct it")
+        yield Record(place, dict(zip(header, cells, strict=True)))
+
+
+def _csv_lines(path: Path, text: str) -> Iterator[tuple[list[str], int]]:
+    """Cells of every line that is not blank, and its number in the file."""
     reader = csv.reader(io.StringIO(text))
-    header: list[str] = []
-    records = []
     try:
         for line in reader:
-            if not any(cell.strip() for cell in line):
-                continue
-            if not header:
-                header = [cell.strip() for cell in line]
-                continue
-            place = f"{path}, line {reader.line_num}"
-            if len(line) != len(header):
-                raise UserError(f"{place}: has {len(line)} columns where the header has {len(header)}; correct it")
-            cells = (cell.strip() for cell in line)
-            records.append(Record(place, dict(zip(header, cells, strict=True))))
+            cells = [cell.strip() for cell in line]
+            if any(cells):
+                yield cells, reader.line_num
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: is not valid CSV ({error}); correct it") from None
-    return header, records
 
 
 def json_lines(path: Path, text: str) -> list[Record]:

@@ -1,0 +1,113 @@
+"""Goodput: the largest request rate at which enough requests keep their limits (DistServe, OSDI'24, section 1).
+
+The search tries rates. Every trial serves the same requests, only closer together or further apart in time (common
+random numbers), so two trials differ by their rate alone and the noise of the draw is the same in both.
+
+It takes for granted that attainment falls as the rate rises. That holds over long runs, not to the last request:
+batching can make a slightly higher rate slightly better. So the search finds one rate at which attainment crosses the
+goal; there may be another close by. And in a short run the queue has no time to grow: the more requests, the stricter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from course.errors import UserError
+
+MAX_DOUBLINGS = 20  # a million times the first rate: all requests come at once
+MAX_HALVINGS = 10
+
+
+class Trial(NamedTuple):
+    """One rate (requests/s) and the shares of requests that kept the TTFT limit, the TPOT limit, all limits."""
+
+    rate: float
+    ttft: float
+    tpot: float
+    both: float
+
+
+@dataclass(frozen=True, slots=True)
+class Goodput:
+    """The outcome of a search.
+
+    ``rate`` is the largest rate tried that reaches ``wanted`` (0: none did), ``miss`` the smallest tried that does
+    not (infinity: none). ``trials`` are in order of rate. ``num_gpus`` is what ``per_gpu`` divides by.
+    """
+
+    rate: float
+    miss: float
+    wanted: float
+    trials: tuple[Trial, ...]
+    num_gpus: int = 1
+
+    @property
+    def per_gpu(self) -> float:
+        """Requests per second and GPU: what DistServe calls per-GPU goodput."""
+        return self.rate / self.num_gpus
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Which of "TTFT" and "TPOT" miss the goal, each alone, at the rate ``miss``; empty: only both together do."""
+        trial = next((t for t in self.trials if t.rate == self.miss), None)
+        if trial is None:
+            return ()
+        return tuple(name for name, share in (("TTFT", trial.ttft), ("TPOT", trial.tpot)) if share < self.wanted)
+
+
+def find_goodput(
+    attainment: Callable[[float], Trial],
+    wanted: float,
+    *,
+    start: float = 1.0,
+    tolerance: float = 0.02,
+    num_gpus: int = 1,
+) -> Goodput:
+    """Double ``start`` until the goal is missed (or halve it until it is reached), then bisect.
+
+    Args:
+        attainment: serves the requests at a rate; called once for each rate.
+        wanted: the share that must keep all limits, above 0 and up to 1.
+        start: the first rate, in requests/s. Rates are this one times short binary fractions, easy to type again.
+        tolerance: stop when the smallest miss is within this share above the largest rate that reaches the goal.
+        num_gpus: GPUs that serve these rates.
+
+    Raises:
+        UserError: for a share, a rate or a tolerance out of range.
+    """
+    if not 0 < wanted <= 1:
+        raise UserError(f"the wanted attainment is a share above 0 and up to 1, got {wanted}")
+    if not (math.isfinite(start) and start > 0):
+        raise UserError(f"the search needs a positive rate to start from, got {start}")
+    if not 0 < tolerance <= 1:
+        raise UserError(f"the tolerance is a share above 0 and up to 1 such as 0.02, got {tolerance}")
+    trials: list[Trial] = []
+
+    def reaches(rate: float) -> bool:
+        trials.append(attainment(rate))
+        return trials[-1].both >= wanted
+
+    good, miss = _bracket(reaches, start)
+    while good > 0 and miss < math.inf and miss - good > tolerance * good:
+        middle = (good + miss) / 2
+        if reaches(middle):
+            good = middle
+        else:
+            miss = middle
+    return Goodput(good, miss, wanted, tuple(sorted(trials)), num_gpus)
+
+
+def _bracket(reaches: Callable[[float], bool], start: float) -> tuple[float, float]:
+    """A rate that reaches the goal (0: none found) and one, twice as high, that misses it (infinity: none found)."""
+    if reaches(start):
+        for doubling in range(1, MAX_DOUBLINGS + 1):
+            if not reaches(start * 2**doubling):
+                return start * 2 ** (doubling - 1), start * 2**doubling
+        return start * 2**MAX_DOUBLINGS, math.inf
+    for halving in range(1, MAX_HALVINGS + 1):
+        if reaches(start / 2**halving):
+            return start / 2**halving, start / 2 ** (halving - 1)
+    return 0.0, start / 2**MAX_HALVINGS

@@ -1,0 +1,55 @@
+"""Accelerators: how fast they compute, how fast they read, how much they hold. Figures and sources: hardware.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from course.errors import UserError
+from course.simulator.names import unknown_name
+
+_FILE = Path(__file__).with_name("hardware.toml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """One accelerator. ``flops_s`` is the dense peak in the model's number format; ``link`` joins it to its node's."""
+
+    name: str
+    memory_bytes: int
+    flops_s: float
+    memory_bandwidth_bytes_s: float
+    link: str = ""
+    description: str = ""
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("memory_bytes", "flops_s", "memory_bandwidth_bytes_s"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"hardware {self.name!r}: {name} must be positive, got {getattr(self, name)}")
+
+    @property
+    def ridge_flops_per_byte(self) -> float:
+        """Arithmetic per byte read at which reading and computing take equally long: 153 on an A100."""
+        return self.flops_s / self.memory_bandwidth_bytes_s
+
+
+def hardware_names() -> list[str]:
+    """Names that `load_hardware` knows."""
+    return list(_tables())
+
+
+def load_hardware(name: str) -> Hardware:
+    """The accelerator of that name, such as "a100-80gb"; raises UserError for others, naming the nearest."""
+    if name not in _tables():
+        raise UserError(unknown_name("hardware", name, hardware_names()))
+    table = dict(_tables()[name])
+    return Hardware(name=name, memory_bytes=table.pop("memory_mib") * 2**20, **table)
+
+
+@cache
+def _tables() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(_FILE.read_text(encoding="utf-8"))
