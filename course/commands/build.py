@@ -1,4 +1,4 @@
-"""``python -m course build``: make the notebooks from the lessons' texts, or check that they are up to date."""
+"""``python -m course build``: make the notebooks of lessons and labs from their texts, or check that they are fresh."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SUMMARY = "make the notebooks from their sources (contributors)"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("lessons", nargs="*", metavar="LESSON", help="such as 00_start_here; default all but drafts")
+    parser.add_argument("lessons", nargs="*", metavar="LESSON", help="as 00_start_here or lab1; default all but drafts")
     parser.add_argument("--check", action="store_true", help="execute nothing; say which notebooks must be rebuilt")
     parser.add_argument("--solutions", type=Path, metavar="DIR", help="write the solution edition to DIR instead")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="write to DIR instead of notebooks/")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="write to DIR instead of notebooks/ and labs/")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,9 +26,8 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         return _check(sources, args.to)
     from course.curriculum.build import BuildError, build
-    from course.curriculum.contents import NOTEBOOKS
 
-    folder = args.solutions or args.to or NOTEBOOKS
+    folder = args.solutions or args.to
     for source in sources:
         began = time.monotonic()
         try:
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
             print(error.traceback, file=sys.stderr, end="")
             raise
         print(f"{file} ({time.monotonic() - began:.0f} s, {file.stat().st_size / 1000:.0f} kB)", flush=True)
-    if folder == NOTEBOOKS and not args.lessons:
+    if folder is None and not args.lessons:
         _refresh_tables()
     return 0
 
@@ -52,9 +51,8 @@ def _refresh_tables() -> None:
 
 def _check(sources: list, folder: Path | None) -> int:
     from course.curriculum.check import stale
-    from course.curriculum.contents import NOTEBOOKS
 
-    found = stale(sources, folder or NOTEBOOKS)
+    found = stale(sources, folder)
     for name, reasons in found.items():
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
         print(f"{name}: {reasons[0]}{more}; rebuild it: python -m course build {name}")

@@ -12,7 +12,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from course.curriculum.contents import NOTEBOOKS, ROOT
+from course.curriculum.contents import ROOT
 from course.curriculum.notebook import METADATA, notebook_of, text_of
 from course.curriculum.sources import Source
 from course.curriculum.verify import problems
@@ -37,7 +37,7 @@ class BuildError(UserError):
     traceback: str = ""
 
 
-def execute(notebook: nbformat.NotebookNode, name: str, folder: Path = NOTEBOOKS) -> None:
+def execute(notebook: nbformat.NotebookNode, name: str, folder: Path) -> None:
     """Run every cell in ``folder``; raises BuildError naming the lesson and the cell that fails."""
     client = NotebookClient(
         notebook,
@@ -75,16 +75,20 @@ def _failure(notebook: nbformat.NotebookNode, name: str, what: str, traceback: s
     return error
 
 
-def build(source: Source, folder: Path = NOTEBOOKS, *, solutions: bool = False) -> Path:
-    """Make a lesson's notebook in ``folder`` and return the file.
+def build(source: Source, folder: Path | None = None, *, solutions: bool = False) -> Path:
+    """Make a notebook in ``folder``, or where it belongs, and return the file.
 
+    A lab is handed out without outputs; what is executed, to see that it can be solved, is its solution edition.
     Raises BuildError when a cell fails, or when the result is not fit to be committed; then no file is changed.
     """
-    notebook = notebook_of(source, solutions=solutions)
+    folder = folder or source.lesson.folder
     folder.mkdir(parents=True, exist_ok=True)
+    notebook = notebook_of(source, solutions=solutions or source.is_lab)
     execute(notebook, source.name, folder)
     if found := problems(notebook):
         raise BuildError(f"lesson {source.name}: {'; '.join(found)}")
+    if source.is_lab and not solutions:
+        notebook = notebook_of(source)
     file = folder / source.lesson.file
     file.write_text(text_of(notebook), encoding="utf-8")
     return file

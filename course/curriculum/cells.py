@@ -6,6 +6,11 @@ A cell's header may carry
     tags=["..."]        tags of the cell: nbval-ignore-output where a clock or a float decides what is printed
     exercise="a.b"      the cell is replaced by that exercise's cell
 
+and in a lab
+
+    check="lab1.b"      the cell is replaced by the locked check of that exercise
+    locked=true         a cell that the student shall not change
+
 Ids do not depend on a cell's place: a cell put in elsewhere changes no other id. What stands above the first header
 is the author's (``# draft``, ``# ruff: noqa``) and not in the notebook.
 """
@@ -19,11 +24,13 @@ from collections import Counter
 import jupytext
 import nbformat
 
+from course.curriculum import homework
 from course.curriculum.exercise_cells import CellText
 from course.curriculum.sources import Source
 from course.errors import UserError
 
-MARKERS = ("id", "tags", "exercise")
+MARKERS = ("id", "tags", "exercise", "check", "locked")
+OF_LABS = {"check", "locked"}
 NOISE = ("lines_to_next_cell", "lines_to_end_of_cell_marker")  # jupytext's own
 KNOWN_TAGS = ("nbval-ignore-output", "nbval-skip", "hide-input")
 IGNORED = "nbval-ignore-output"
@@ -51,8 +58,13 @@ def _cell(source: Source, number: int, parsed: nbformat.NotebookNode, exercise_t
         metadata["tags"] = list(tags)
     if exercise := found.get("exercise"):
         text = exercise_text(exercise)
-        metadata["course"] = {"exercise": exercise}
+        metadata |= homework.answer(exercise) if source.is_lab else {"course": {"exercise": exercise}}
         cell_id = found.get("id") or f"exercise-{exercise.replace('.', '-')}"
+    if checked := found.get("check"):
+        text, metadata = homework.check(checked)
+        cell_id = f"check-{checked.replace('.', '-')}"
+    if found.get("locked"):
+        metadata |= homework.given(cell_id)
     if not text:
         raise UserError(f"{source.where}: cell {number} is empty; remove it")
     if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", cell_id):
@@ -63,8 +75,8 @@ def _cell(source: Source, number: int, parsed: nbformat.NotebookNode, exercise_t
 
 def _check_markers(source: Source, number: int, found: dict[str, object]) -> None:
     """A mistyped marker would be ignored in silence: refuse it instead."""
-    if unknown := found.keys() - set(MARKERS):
-        known = ", ".join(MARKERS)
+    if unknown := found.keys() - (set(MARKERS) if source.is_lab else set(MARKERS) - OF_LABS):
+        known = ", ".join(name for name in MARKERS if source.is_lab or name not in OF_LABS)
         raise UserError(f"{source.where}: cell {number} has the marker {min(unknown)!r}; known are {known}")
     tags = found.get("tags", [])
     if not isinstance(tags, list) or set(tags) - set(KNOWN_TAGS):

@@ -7,22 +7,21 @@ from pathlib import Path
 
 import nbformat
 
-from course.curriculum.contents import NOTEBOOKS
 from course.curriculum.notebook import notebook_of
 from course.curriculum.sources import Source
-from course.curriculum.verify import differences, problems
+from course.curriculum.verify import differences, handout_problems, problems
 
 
-def stale(sources: Sequence[Source], folder: Path = NOTEBOOKS) -> dict[str, list[str]]:
+def stale(sources: Sequence[Source], folder: Path | None = None) -> dict[str, list[str]]:
     """For every lesson whose notebook must be rebuilt, why."""
     reasons = {source.name: reasons_to_rebuild(source, folder) for source in sources}
     return {name: why for name, why in reasons.items() if why}
 
 
-def reasons_to_rebuild(source: Source, folder: Path = NOTEBOOKS) -> list[str]:
+def reasons_to_rebuild(source: Source, folder: Path | None = None) -> list[str]:
     """Why the notebook of one lesson must be rebuilt; empty if it need not."""
-    file = folder / source.lesson.file
+    file = (folder or source.lesson.folder) / source.lesson.file
     if not file.exists():
         return ["it was never built"]
     built = nbformat.read(file, as_version=nbformat.NO_CONVERT)
-    return differences(built, notebook_of(source)) or problems(built)
+    return differences(built, notebook_of(source)) or (handout_problems if source.is_lab else problems)(built)

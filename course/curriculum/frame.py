@@ -1,4 +1,4 @@
-"""What stands around every lesson, made from the table of contents: title, time, and the way to the neighbours."""
+"""What stands around every lesson and lab, made from the table of contents: title, time, the way to others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from course.curriculum.contents import Lesson
 from course.curriculum.sources import Source
 
 CONTENTS_LINK = "[Contents](index.ipynb)"
+LAB_LINKS = "[Contents](../../notebooks/index.ipynb) · [Hand-out](README.md)"
 
 
 def opening(source: Source) -> nbformat.NotebookNode:
@@ -16,7 +17,7 @@ def opening(source: Source) -> nbformat.NotebookNode:
     lines = [
         navigation(source),
         "",
-        f"# {lesson.number:02d} · {lesson.title}",
+        f"# {lesson.heading}",
         "",
         f"**{lesson.question}** About {lesson.time}.",
     ]
@@ -30,6 +31,8 @@ def closing(source: Source) -> nbformat.NotebookNode:
 
 def navigation(source: Source) -> str:
     """Previous, contents, next; a neighbour that is not there yet is left out."""
+    if source.is_lab:
+        return LAB_LINKS
     before = f"← {_link(source.previous)}" if source.previous else ""
     after = f"{_link(source.next)} →" if source.next else ""
     return " · ".join(filter(None, (before, CONTENTS_LINK, after)))

@@ -32,6 +32,12 @@ def problems(notebook: nbformat.NotebookNode) -> list[str]:
     return found + list(_silent_measurements(notebook))
 
 
+def handout_problems(notebook: nbformat.NotebookNode) -> list[str]:
+    """The same for a lab, which is handed out as nobody has run it."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [f"cell {cell.get('id')} was executed" for cell in code if cell.execution_count or cell.outputs]
+
+
 def _cell_problems(cell: nbformat.NotebookNode) -> Iterator[str]:
     name = f"cell {cell.get('id')}"
     if cell.execution_count is None:

@@ -123,7 +123,8 @@ class Exercise:
         """The cell of the solution edition."""
         if self.reference_text is None:
             raise ValueError(f"{self.id} has no reference here")
-        return f'@exercise("{self.id}")\n{source.solution_of(self.reference_text)}'
+        text = self.reference_text
+        return f'@exercise("{self.id}")\n{source.solved(self.stub, text) if self.is_lab else source.solution_of(text)}'
 
     @property
     def parameters(self) -> tuple[str, ...]:

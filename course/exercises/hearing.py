@@ -170,8 +170,10 @@ class Court:
             place_now = changed.get(place, case.request["args"][place] if isinstance(place, int) else None)
             said = difference(wanted, place_now, case.tolerance)
             if said:
-                message = f"The argument {self.argument(case, place)} must be changed in place; afterwards it {said}."
-                return self.finding(message, ("change", str(place)), text, show(wanted), show(place_now))
+                said = f"entry {said}" if said.startswith("[") else f"it {said}"
+                message = f"The argument {self.argument(case, place)} must be changed in place; afterwards {said}."
+                key = ("change", str(place), text, place_now)
+                return self.finding(message, key, text, show(wanted), show(place_now))
         extra = [place for place in changed if place not in case.changed]
         if extra and not case.may_change:
             name = self.argument(case, extra[0])

@@ -1,4 +1,4 @@
-"""What a notebook uses: ``@exercise``, ``check_cell``, ``solution``."""
+"""What a notebook uses: ``@exercise``, ``check_cell``, ``ready``, ``solution``."""
 
 from __future__ import annotations
 
@@ -109,6 +109,15 @@ def check_cell(exercise_id: str) -> None:
     if not verdict.passed:
         refuse(as_text(verdict))
     print(as_text(verdict))
+
+
+def ready(lesson: str) -> bool:
+    """Whether all exercises of a lab pass in this notebook; if not, say which do not. Guards what joins them."""
+    passed = {exercise_id for exercise_id, last in handed_in.items() if last.verdict.passed}
+    missing = [exercise.id for exercise in load(lesson) if exercise.id not in passed]
+    if missing:
+        print(f"Not ready: {', '.join(missing)} {'does' if len(missing) == 1 else 'do'} not pass yet.")
+    return not missing
 
 
 def refuse(sentence: str) -> NoReturn:

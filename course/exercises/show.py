@@ -86,7 +86,8 @@ def _family(value: Any) -> str:
 def _text(value: Any) -> str:
     if is_array(value):
         array = as_numpy(value)
-        shown = np.array2string(array, precision=4, threshold=40, edgeitems=3, separator=", ", suppress_small=True)
+        edges = 3 if array.ndim < 3 else 1
+        shown = np.array2string(array, precision=4, threshold=40, edgeitems=edges, separator=", ", suppress_small=True)
         if array.ndim == 0:
             return f"{_family(value)}({shown})"
         return f"{_family(value)} of shape {tuple(array.shape)}: {shown}"

@@ -9,6 +9,9 @@ import textwrap
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 TO_DO = "raise NotImplementedError"
+SOLUTION = ("### BEGIN SOLUTION", "### END SOLUTION")
+"""nbgrader clears what stands between them."""
+
 BEGIN = re.compile(r"^\s*# yours(?P<hint>:.*)?$")
 END = re.compile(r"^\s*# end$")
 
@@ -39,10 +42,7 @@ def stub_of(reference: str) -> str:
     lines = reference.splitlines()
     if any(BEGIN.match(line) for line in lines):
         return _without_marked(lines)
-    node = ast.parse(reference).body[0]
-    assert isinstance(node, Definition)
-    functions = node.body if isinstance(node, ast.ClassDef) else [node]
-    for function in reversed([part for part in functions if isinstance(part, ast.FunctionDef)]):
+    for function in reversed(_functions(reference)):
         start, end = _body_after_docstring(function)
         lines[start:end] = [" " * function.col_offset + "    " + TO_DO]
     return "\n".join(lines) + "\n"
@@ -52,6 +52,17 @@ def solution_of(reference: str) -> str:
     """The reference as a solution edition shows it: without the marks."""
     kept = [line for line in reference.splitlines() if not BEGIN.match(line) and not END.match(line)]
     return "\n".join(kept) + "\n"
+
+
+def solved(stub: str, reference: str) -> str:
+    """A lab's stub with the reference's bodies in place of what is to be done, marked as nbgrader marks solutions."""
+    lines, answer = stub.splitlines(), reference.splitlines()
+    bodies = {function.name: slice(*_body_after_docstring(function)) for function in _functions(reference)}
+    for function in reversed(_functions(stub)):
+        start, end = _body_after_docstring(function)
+        begin, close = (" " * function.col_offset + "    " + mark for mark in SOLUTION)
+        lines[start:end] = [begin, *answer[bodies[function.name]], close]
+    return "\n".join(lines) + "\n"
 
 
 def edited(reference: str, changes: tuple[tuple[str, str], ...]) -> str:
@@ -81,6 +92,14 @@ def _shape(node: Definition) -> str:
             if ast.get_docstring(part, clean=False) is not None:
                 part.body = part.body[1:]
     return ast.dump(node)
+
+
+def _functions(text: str) -> list[ast.FunctionDef]:
+    """The function that a text defines, or the methods of the class."""
+    node = ast.parse(text).body[0]
+    assert isinstance(node, Definition)
+    functions = node.body if isinstance(node, ast.ClassDef) else [node]
+    return [part for part in functions if isinstance(part, ast.FunctionDef)]
 
 
 def _body_after_docstring(function: ast.FunctionDef) -> tuple[int, int]:

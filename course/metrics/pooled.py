@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from course.metrics.record import RequestRecord
-from course.metrics.times import FloatArray, StepLog, StepRange, TokenTimes
+from course.metrics.times import FloatArray, StepLog, Stretch, TokenTimes
 
 IntArray = NDArray[np.int64]
 
@@ -64,7 +64,7 @@ class Pooled:
 def pooled_times(records: Iterable[RequestRecord]) -> Pooled:
     """When tokens came out, all answers together (seconds on the clock of the run)."""
     collected = _Collected(records)
-    parts = [(log.times_s(), _covered(log.num_steps, ranges)) for log, ranges in collected.ranges.items()]
+    parts = [(log.all_times_s(), _covered(log.num_steps, ranges)) for log, ranges in collected.ranges.items()]
     return _joined([*parts, (np.array(collected.times_s), np.ones(len(collected.times_s), np.int64))])
 
 
@@ -73,7 +73,7 @@ def pooled_gaps(records: Iterable[RequestRecord]) -> Pooled:
     collected = _Collected(records)
     # A range of n steps has n - 1 gaps of its own: gap i lies between steps i and i + 1.
     parts = [
-        (np.diff(log.times_s()), _covered(log.num_steps - 1, [(a, b - 1) for a, b in ranges]))
+        (np.diff(log.all_times_s()), _covered(log.num_steps - 1, [(a, b - 1) for a, b in ranges]))
         for log, ranges in collected.ranges.items()
     ]
     return _joined([*parts, (np.array(collected.gaps_s), np.ones(len(collected.gaps_s), np.int64))])
@@ -94,12 +94,13 @@ class _Collected:
                 self.times_s += times_s
                 self.gaps_s += [later - earlier for earlier, later in pairwise(times_s)]
 
-    def _take(self, pieces: list[float | StepRange]) -> None:
+    def _take(self, pieces: list[float | Stretch]) -> None:
         last_s: float | None = None
         for piece in pieces:
-            if isinstance(piece, StepRange):
-                first_s, end_s = piece.log.time_s(piece.start), piece.log.time_s(piece.stop - 1)
-                self.ranges.setdefault(piece.log, []).append((piece.start, piece.stop))
+            if isinstance(piece, Stretch):
+                log, first, last = piece
+                first_s, end_s = log.time_s(first), log.time_s(last)
+                self.ranges.setdefault(log, []).append((first - 1, last))
             else:
                 first_s = end_s = piece
                 self.times_s.append(piece)

@@ -1,7 +1,7 @@
-"""Token times without a number per token: an instance's steps as series, an answer as the steps it took part in.
+"""Token times without a number per token: an instance's steps written down run by run, an answer as stretches of them.
 
-A simulated answer of 500 tokens is one range of steps of its instance, however many others shared them. Times come
-from the formula of `course.simulator.run.Run.time_s`, to the bit, when somebody asks.
+A token of a simulated answer comes out at the end of a step of its instance. So the times of an answer are those of a
+stretch of steps: two numbers, however long it is. They are spelled out, to the bit, only where somebody asks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from itertools import chain
+from typing import Any, NamedTuple, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,145 +18,150 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 
+class Series(Protocol):
+    """Steps in a row: step k, counted from 1, ends at origin + k * first + k (k - 1) / 2 * growth (seconds)."""
+
+    @property
+    def origin_s(self) -> float: ...  # noqa: D102
+    @property
+    def first_s(self) -> float: ...  # noqa: D102
+    @property
+    def growth_s(self) -> float: ...  # noqa: D102
+
+
+def end_s(step: int, origin_s: float, first_s: float, growth_s: float) -> float:
+    """When that step of a series ends. There is only one way to compute it, so that all agree to the bit."""
+    return origin_s + step * first_s + (step * (step - 1) // 2) * growth_s
+
+
 class StepLog:
-    """When the steps of one instance ended. Steps are numbered from 0.
-
-    Steps come in runs: step k of a run, counted from 1, ends at origin + k * first + k (k - 1) / 2 * growth.
-    """
-
-    __slots__ = ("_bases", "_firsts_s", "_growths_s", "_origins_s", "num_steps")
+    """The ends of the steps of one instance, numbered from 1."""
 
     def __init__(self) -> None:
-        self._bases = array("q")  # the number of the first step of each run
-        self._origins_s = array("d")
-        self._firsts_s = array("d")
-        self._growths_s = array("d")
         self.num_steps = 0
+        self._series: Series | None = None  # of the last stretch
+        # Stretches of steps: the number of the first step of each, and which step of which series that is.
+        self._firsts, self._series_steps = array("q"), array("q")
+        self._origins_s, self._firsts_s, self._growths_s = array("d"), array("d"), array("d")
+        self._spelled_out: FloatArray | None = None
 
-    def begin(self, origin_s: float, first_s: float, growth_s: float) -> None:
-        """A run starts: whatever `num_steps` counts from now on belongs to it."""
-        self._bases.append(self.num_steps)
-        self._origins_s.append(origin_s)
-        self._firsts_s.append(first_s)
-        self._growths_s.append(growth_s)
+    def add(self, series: Series, series_step: int, count: int) -> None:
+        """The next ``count`` steps are those of ``series`` from ``series_step`` on."""
+        first = self.num_steps + 1
+        if self._series is not series or series_step - self._series_steps[-1] != first - self._firsts[-1]:
+            self._series = series
+            self._firsts.append(first)
+            self._series_steps.append(series_step)
+            self._origins_s.append(series.origin_s)
+            self._firsts_s.append(series.first_s)
+            self._growths_s.append(series.growth_s)
+        self.num_steps += count
+        self._spelled_out = None
 
     def time_s(self, step: int) -> float:
         """When that step ended."""
-        run = bisect_right(self._bases, step) - 1
-        k = step - self._bases[run] + 1
-        return self._origins_s[run] + k * self._firsts_s[run] + (k * (k - 1) // 2) * self._growths_s[run]
+        k = bisect_right(self._firsts, step) - 1
+        number = self._series_steps[k] + step - self._firsts[k]
+        return end_s(number, self._origins_s[k], self._firsts_s[k], self._growths_s[k])
 
-    def times_s(self, start: int = 0, stop: int | None = None) -> FloatArray:
-        """When steps ``start`` to ``stop`` (exclusive; all by default) ended."""
-        stop = self.num_steps if stop is None else stop
-        low = max(0, bisect_right(self._bases, start) - 1)
-        high = bisect_right(self._bases, stop - 1)
-        bases = np.frombuffer(self._bases, np.int64)[low:high] if high > low else np.empty(0, np.int64)
-        counts = np.diff(np.clip(np.append(bases, stop), start, stop))
-        k = np.arange(start, stop) - np.repeat(bases, counts) + 1
-        origins_s, firsts_s, growths_s = (
-            np.repeat(np.frombuffer(column, np.float64)[low:high] if high > low else np.empty(0), counts)
-            for column in (self._origins_s, self._firsts_s, self._growths_s)
+    def times_s(self, first: int, last: int) -> list[float]:
+        """When steps ``first`` to ``last`` ended."""
+        times_s: list[float] = self.all_times_s()[first - 1 : last].tolist()
+        return times_s
+
+    def all_times_s(self) -> FloatArray:
+        """When each step ended, [num_steps]."""
+        if self._spelled_out is None:
+            self._spelled_out = self._spell_out()
+        return self._spelled_out
+
+    def _spell_out(self) -> FloatArray:
+        """`end_s` of every step, in the same order of operations."""
+        counts = np.diff(np.array([*self._firsts, self.num_steps + 1]))
+        origin_s, first_s, growth_s, offset = (
+            np.repeat(column, counts)
+            for column in (
+                np.array(self._origins_s),
+                np.array(self._firsts_s),
+                np.array(self._growths_s),
+                np.array(self._series_steps) - np.array(self._firsts),
+            )
         )
-        return origins_s + k * firsts_s + (k * (k - 1) // 2) * growths_s
-
-    @property
-    def busy_s(self) -> float:
-        """Seconds during which steps ran."""
-        if not self._bases:
-            return 0.0
-        k = np.diff(np.append(np.array(self._bases), self.num_steps))
-        return float(np.sum(k * np.array(self._firsts_s) + (k * (k - 1) // 2) * np.array(self._growths_s)))
+        step = np.arange(1, self.num_steps + 1) + offset
+        return np.asarray(origin_s + step * first_s + (step * (step - 1) // 2) * growth_s)
 
 
-class StepRange:
-    """Steps ``start`` to ``stop`` (exclusive) of a log, one token each."""
+class Stretch(NamedTuple):
+    """Steps ``first`` to ``last`` of a log, one token each."""
 
-    __slots__ = ("log", "start", "stop")
-
-    def __init__(self, log: StepLog, start: int, stop: int) -> None:
-        self.log = log
-        self.start = start
-        self.stop = stop
+    log: StepLog
+    first: int
+    last: int
 
 
 class TokenTimes(Sequence[float]):
-    """Token times of one answer, in order: single times and ranges of steps. Reads like a list of seconds.
+    """When each token of one answer came out: single times, and stretches of a log's steps. Reads like a list."""
 
-    Length, first and last are had at once; anything else is worked out when asked for.
-    """
-
-    __slots__ = ("_num", "pieces")
+    __slots__ = ("_num_closed", "_open", "_pieces")
+    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self) -> None:
-        self.pieces: list[float | StepRange] = []
-        self._num = 0
+        self._pieces: list[float | Stretch] = []
+        self._num_closed = 0
+        self._open: tuple[StepLog, int] | None = None
 
     def append(self, time_s: float) -> None:
         """One token."""
-        self.pieces.append(time_s)
-        self._num += 1
+        self._pieces.append(time_s)
+        self._num_closed += 1
 
-    def add_steps(self, log: StepLog, start: int, stop: int) -> None:
-        """One token for each step from ``start`` to ``stop`` (exclusive) of that log."""
-        if stop <= start:
-            return
-        self._num += stop - start
-        last = self.pieces[-1] if self.pieces else None
-        if isinstance(last, StepRange) and last.log is log and last.stop == start:
-            last.stop = stop
-        else:
-            self.pieces.append(StepRange(log, start, stop))
+    def follow(self, log: StepLog) -> None:
+        """From now on a token at each step of the log, until `stop`."""
+        self._open = log, log.num_steps
 
-    def as_array(self) -> FloatArray:
-        """All times, float64."""
-        parts = [
-            piece.log.times_s(piece.start, piece.stop) if isinstance(piece, StepRange) else np.array([piece])
-            for piece in self.pieces
-        ]
-        return np.concatenate(parts) if parts else np.empty(0)
+    def stop(self, num_tokens: int) -> None:
+        """There have been ``num_tokens`` tokens in all by now: the log is followed no longer."""
+        if self._open is not None:
+            log, before = self._open
+            self._open = None
+            if (count := num_tokens - self._num_closed) > 0:
+                self._pieces.append(Stretch(log, before + 1, before + count))
+                self._num_closed = num_tokens
+
+    @property
+    def pieces(self) -> list[float | Stretch]:
+        """What there is so far, in order."""
+        if self._open is None or self._open[0].num_steps == self._open[1]:
+            return self._pieces
+        log, before = self._open
+        return [*self._pieces, Stretch(log, before + 1, log.num_steps)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self.as_array().astype(dtype or np.float64, copy=False)
+        return np.array(list(self), dtype or np.float64)
 
     def __len__(self) -> int:
-        return self._num
+        return self._num_closed + (self._open[0].num_steps - self._open[1] if self._open else 0)
+
+    def __iter__(self) -> Iterator[float]:
+        return chain.from_iterable(
+            piece.log.times_s(piece.first, piece.last) if isinstance(piece, Stretch) else (piece,)
+            for piece in self.pieces
+        )
 
     @overload
     def __getitem__(self, index: int) -> float: ...
     @overload
     def __getitem__(self, index: slice) -> list[float]: ...
     def __getitem__(self, index: int | slice) -> float | list[float]:
-        if isinstance(index, slice):
-            if index.start == -1 and index.stop is None and index.step is None:
-                return [self[-1]] if self._num else []
-            return self.as_array()[index].tolist()
-        if index < 0:
-            index += self._num
-        if not 0 <= index < self._num:
-            raise IndexError(f"no token {index}: there are {self._num}")
-        if index == 0:
-            piece = self.pieces[0]
-            return piece.log.time_s(piece.start) if isinstance(piece, StepRange) else piece
-        if index == self._num - 1:
-            piece = self.pieces[-1]
-            return piece.log.time_s(piece.stop - 1) if isinstance(piece, StepRange) else piece
-        for piece in self.pieces:
-            num = piece.stop - piece.start if isinstance(piece, StepRange) else 1
-            if index < num:
-                break
-            index -= num
-        return piece.log.time_s(piece.start + index) if isinstance(piece, StepRange) else piece
-
-    def __iter__(self) -> Iterator[float]:
-        return iter(self.as_array().tolist())
+        if index == 0 or index == -1:  # what TTFT, TPOT and E2E need, without spelling anything out
+            piece = self.pieces[index]
+            return piece.log.time_s(piece.first if index == 0 else piece.last) if isinstance(piece, Stretch) else piece
+        if isinstance(index, slice) and (index.start, index.stop, index.step) == (-1, None, None):
+            return [self[-1]] if len(self) else []
+        return list(self)[index]
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence):
-            return NotImplemented
-        return len(self) == len(other) and self.as_array().tolist() == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
+        return isinstance(other, Sequence) and list(self) == list(other)
 
     def __repr__(self) -> str:
-        return repr(self.as_array().tolist())
+        return repr(list(self))

@@ -42,9 +42,12 @@ export default {
 _DRAW = (
     _PAGE
     + """
+// Keys pressed at a control are for the control: JupyterLab takes an arrow down in a list for a walk to the next cell.
 // ipywidgets gives slider handles no name, and to those over a list the index for a value.
-function nameSliders(root) {
-  for (const row of root?.querySelectorAll(".widget-inline-hbox") ?? []) {
+function serveKeyboards(box) {
+  for (const control of box?.querySelectorAll("select, input, [role=slider]") ?? [])
+    control.setAttribute("data-lm-suppress-shortcuts", "true");
+  for (const row of box?.querySelectorAll(".widget-inline-hbox") ?? []) {
     const handle = row.querySelector("[role=slider]");
     const readout = row.querySelector(".widget-readout");
     if (!handle || !readout || handle.ariaLabel) continue;
@@ -64,13 +67,14 @@ export default {
     plot.setAttribute("role", "img");
     el.append(plot);
     let plotly = null;
+    const say = () => (plot.ariaLabel = model.get("label"));
     const draw = () => {
-      plot.ariaLabel = model.get("label");
       const { data, layout, config } = model.get("figure");
       plotly?.react(plot, structuredClone(data), structuredClone(layout), config);
     };
     model.on("change:figure", draw);
-    model.on("change:label", draw);
+    model.on("change:label", say);
+    say();
     page.ready.then((found) => {
       plotly = found;
       draw();
@@ -83,9 +87,9 @@ export default {
     };
     const asking = setInterval(ask, 1000);
     page.ready.then(() => clearInterval(asking));
-    const naming = setInterval(() => nameSliders(el.parentElement), 500);
+    const serving = setInterval(() => serveKeyboards(el.parentElement), 500);
     return () => {
-      [asking, naming].forEach(clearInterval);
+      [asking, serving].forEach(clearInterval);
       plotly?.purge(plot);
     };
   },

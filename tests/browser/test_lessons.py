@@ -1,0 +1,72 @@
+"""Every lesson in a real browser: run it, move all its controls by keyboard, make a mistake, put it right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from course.commands.browser import Requests, new_page
+from course.commands.notebook_page import Notebook
+from course.curriculum.contents import contents
+from course.exercises.registry import find
+
+LESSONS = [lesson.file for lesson in contents().lessons if lesson.is_ready]
+HANDED_IN = re.compile(r'@exercise\("([\w.]+)"\)')
+
+
+@pytest.fixture(scope="module", params=LESSONS)
+def lesson(request, lab, chromium) -> Iterator[tuple[Notebook, Requests]]:
+    """A lesson, run from top to bottom as it is committed."""
+    with new_page(chromium) as (page, requests):
+        notebook = Notebook(page, lab, f"notebooks/{request.param}")
+        notebook.run_all()
+        yield notebook, requests
+
+
+def test_it_runs_to_its_end(lesson) -> None:
+    notebook, _ = lesson
+    assert [cell.errors for cell in notebook.cells if cell.errors] == []
+    assert [cell.source for cell in notebook.cells if cell.kind == "code" and not cell.was_run] == []
+
+
+def test_every_control_is_reached_and_moved_by_keyboard(lesson) -> None:
+    notebook, _ = lesson
+    explorers = notebook.explorers()
+    assert explorers, "a lesson has an explorer"
+    for explorer in explorers:
+        explorer.controls[0].focus()
+        for control in explorer.controls:
+            for _ in range(3):  # a slider's number can be typed into: one more stop
+                if not control.has_focus:
+                    notebook.page.keyboard.press("Tab")
+            assert control.has_focus, f"Tab does not reach {control.label!r}"
+            before = explorer.drawn
+            for _ in range(3):  # a step may change too little to be seen
+                explorer.move(control)
+                if explorer.drawn != before:
+                    break
+            assert explorer.drawn != before, f"{control.label!r} does not change the picture"
+
+
+def test_a_mistake_is_understood_and_the_right_answer_passes(lesson) -> None:
+    notebook, _ = lesson
+    handed_in = [(cell.index, found[1]) for cell in notebook.cells if (found := HANDED_IN.match(cell.source))]
+    assert handed_in, "a lesson has exercises"
+    for index, exercise_id in handed_in:
+        exercise = find(exercise_id)
+        mistake = exercise.mistakes[0]
+        wrong = mistake.text.replace(f"def {mistake.target}(", f"def {exercise.name}(")
+        said = notebook.type_and_run(index, f'@exercise("{exercise_id}")\n{wrong}').inner_text()
+        assert "Not yet" in said
+        assert mistake.nudge.replace("`", "") in said
+        said = notebook.type_and_run(index, exercise.solution_cell).inner_text()
+        assert "Passed" in said
+        assert f"goes on with your {exercise.name}" in said
+
+
+def test_no_request_leaves_the_machine(lesson) -> None:
+    _, requests = lesson
+    assert requests.inside > 50, "JupyterLab's own requests were not seen"
+    assert requests.outside == []
