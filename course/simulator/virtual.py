@@ -18,11 +18,13 @@ from typing import Any, cast
 from course.errors import UserError
 from course.metrics.record import Recorder
 from course.metrics.times import StepLog, TokenTimes
-from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, StartTransfer, WakeAt
+from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, StartTransfer, StopTransfer, WakeAt
 from course.serving.batch import Batch, TokenResult
 from course.serving.cluster import Cluster
 from course.serving.instance import Instance
 from course.serving.sequence import Sequence
+from course.simulator.carrier import Carrier
+from course.simulator.network import Network
 from course.simulator.run import CostModel, Run, StagedCostModel
 from course.workload.request import Request, Workload
 
@@ -48,8 +50,9 @@ class Lane:
 class VirtualDriver:
     """Drives ``cluster`` by the events of a workload and the durations of ``cost``, one for all or one per instance id.
 
-    ``transfer_s_per_block`` is the time to move one KV block between instances; ``after_event`` is called after each
-    instant (the tests check integrity there); ``single_step`` makes every step an event.
+    Keys and values move over ``network``, so many bytes per token; without one, each KV block takes
+    ``transfer_s_per_block``, whatever else is moving. ``after_event`` is called after each instant (the tests check
+    integrity there); ``single_step`` makes every step an event.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class VirtualDriver:
         cluster: Cluster,
         cost: CostModel | Mapping[int, CostModel],
         *,
+        network: Network | None = None,
+        kv_bytes_per_token: float = 0.0,
         transfer_s_per_block: float = 0.0,
         after_event: Callable[[float], None] | None = None,
         single_step: bool = False,
@@ -70,7 +75,6 @@ class VirtualDriver:
         self.num_events = 0
         self._lengths: dict[int, int] = {}
         self._times_s: dict[Sequence, TokenTimes] = {}
-        self._following: dict[Sequence, tuple[StepLog, int]] = {}  # what decodes: since which step of which log
         self.lanes: dict[int, Lane] = {}  # by instance id
         self._long: dict[Lane, None] = {}  # those with several steps before their next end
         self._events: list[Event] = []  # a heap
@@ -82,6 +86,10 @@ class VirtualDriver:
             SequenceEnded: self._end,
             WakeAt: self._wake_at,
         }
+        self._carrier = Carrier(cluster, network, kv_bytes_per_token, self.at) if network else None
+        if self._carrier:
+            self._carry[StartTransfer] = self._carrier.start
+            self._carry[StopTransfer] = self._carrier.stop
 
     def at(self, time_s: float, handler: Callable[..., list[Action]], *arguments: Any, rank: int = 1) -> Event:
         """Call ``handler(*arguments, now_s)`` at ``time_s``: ``driver.at(3.0, cluster.on_cancel, 7)``.
@@ -164,6 +172,8 @@ class VirtualDriver:
 
     def _end(self, action: SequenceEnded, now_s: float) -> None:
         sequence, reason = action
+        if self._carrier:
+            self._carrier.forget(sequence)
         if sequence in self._times_s:
             self._note_steps(sequence)
             del self._times_s[sequence]
@@ -193,8 +203,6 @@ class VirtualDriver:
         run = lane.run
         if run is None or not run.continues(batch, now_s):
             run = lane.run = Run.of(batch, lane.cost, now_s)
-            if batch.ticks:
-                lane.log.begin(run.origin_s, run.first_s, run.growth_s)
         run.batch = batch
         lane.started_s = now_s
         num_steps = 1
@@ -205,7 +213,7 @@ class VirtualDriver:
     def _begin_decoding(self, sequence: Sequence, lane: Lane) -> None:
         """From now on its tokens are those of the lane's steps, until it ends."""
         times_s = self._note_steps(sequence)
-        self._following[sequence] = lane.log, lane.log.num_steps
+        times_s.follow(lane.log)
         left = self._lengths[sequence.request.id] - len(times_s)
         heappush(lane.ends, (lane.log.num_steps + left, self._num_pushed, sequence))
         self._num_pushed += 1
@@ -216,9 +224,8 @@ class VirtualDriver:
         if times_s is None:
             record = self.recorder.record(*sequence.id)
             times_s = self._times_s[sequence] = record.token_times_s = TokenTimes()
-        elif followed := self._following.pop(sequence, None):
-            log, start = followed
-            times_s.add_steps(log, start, start + sequence.num_output_tokens - len(times_s))
+        else:
+            times_s.stop(sequence.num_output_tokens)
         return times_s
 
     def _first_end(self, lane: Lane) -> int:
@@ -262,7 +269,7 @@ class VirtualDriver:
                     self._end_after(lane, run, num_steps)
                 else:
                     if run.batch.ticks:
-                        lane.log.num_steps += num_steps
+                        lane.log.add(run, run.done + 1, num_steps)
                     run.done = step
                     lane.num_steps += num_steps
                     self.cluster.on_batch_progress(run.batch, num_steps, now_s)
@@ -280,10 +287,12 @@ class VirtualDriver:
                 end = heappop(lane.ends)
                 if self._still_ends(*end, lane):
                     results.append(TokenResult(end[2], finished=True))
-            lane.log.num_steps += num_steps
+            lane.log.add(run, run.done + 1, num_steps)
         run.done = run.end
         lane.num_steps += num_steps
         lane.busy_s += now_s - lane.started_s
+        if self._carrier and batch.prompts:
+            self._carrier.note_step(batch, now_s - lane.started_s, now_s)
         if batch.prompts or not batch.ticks:
             results += self._sampled(batch, now_s)
         return self.cluster.on_batch_done(batch, results, now_s, num_steps)
@@ -316,9 +325,11 @@ class VirtualDriver:
         for stage, free_s in enumerate(lane.stages_free_s):
             time_s = lane.stages_free_s[stage] = max(time_s, free_s) + stage_s
         self.at(lane.stages_free_s[0], self.cluster.on_stage_free, batch, rank=0)
-        self.at(time_s, self._leave_pipeline, batch, rank=0)
+        self.at(time_s, self._leave_pipeline, batch, now_s, rank=0)
 
-    def _leave_pipeline(self, batch: Batch, now_s: float) -> list[Action]:
+    def _leave_pipeline(self, batch: Batch, started_s: float, now_s: float) -> list[Action]:
         if not self.cluster.running(batch):
             return []
+        if self._carrier and batch.prompts:
+            self._carrier.note_step(batch, now_s - started_s, now_s)
         return self.cluster.on_batch_done(batch, self._sampled(batch, now_s), now_s)
