@@ -22,7 +22,7 @@ from typing import NoReturn
 from course.errors import UserError
 
 COMMANDS = (
-    *("lab", "test", "doctor", "run", "generate", "bench", "train"),
+    *("lab", "test", "doctor", "run", "simulate", "generate", "bench", "profile", "train"),
     *("exercises", "check", "check-homework", "grade", "release", "build", "reproduce"),
 )
 """In the order of the help. One whose module is still to come is not offered."""

@@ -18,21 +18,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
         "what",
-        choices=["engine", "step"],
-        help="engine: throughput and latencies beside transformers; step: where a decode step's time goes",
+        choices=["engine", "step", "prediction"],
+        help="engine: throughput and latencies beside transformers; step: where a decode step's time goes; "
+        "prediction: the virtual clock beside the wall clock, same requests",
     )
     parser.add_argument("--model", choices=["tiny", "small"], default="tiny", help="shape, with random weights")
     parser.add_argument("--repeats", type=int, default=3, help="runs per system; medians are printed (default 3)")
     parser.add_argument("--systems", nargs="+", metavar="SYSTEM", help="some of them only; default all")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--requests", type=int, default=None, help="fewer or more than the benchmark's own number")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="of python -m course profile; default: a new one")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the rows to FILE")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
     check_writable(args.json)
-    rows = bench_step(args) if args.what == "step" else bench_engine(args)
+    rows = {"engine": bench_engine, "step": bench_step, "prediction": bench_prediction}[args.what](args)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
     return 0
@@ -76,6 +78,37 @@ def bench_step(args: argparse.Namespace) -> list[dict[str, Any]]:
             )
     print("calls: the same step of a model with the same operators but hardly any numbers")
     return rows
+
+
+def bench_prediction(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The tiny model's TTFT and TPOT as a profile of this machine predicts them, and as they are."""
+    import torch
+    from tqdm import tqdm
+
+    from course.commands.prediction import Trial, compare, table
+    from course.commands.profile import ProfileRecorder, report
+    from course.engine.benchmark.bench import check_options
+    from course.model.loading import load_model
+    from course.simulator.costs.profile import load_profile
+
+    check_options([], args.repeats, args.requests)
+    torch.set_num_threads(1)
+    model = load_model("tiny")
+    recorder = None if args.profile else ProfileRecorder(model)
+    if recorder:
+        recorder.run_round()
+    profile = recorder.profile() if recorder else load_profile(args.profile)
+    trial = Trial(model, profile, args.requests or 64)
+    for _ in tqdm(range(args.repeats), unit="run", desc="serving", leave=False):
+        trial.serve()
+        if recorder:  # rounds and runs take turns, so that a slow minute hits both
+            recorder.run_round()
+            profile = recorder.profile()
+    comparisons = compare(trial.predict(profile), trial.runs)
+    print(report(profile))
+    print(f"\n{trial.describe()}, median of {args.repeats} runs")
+    print(table(comparisons))
+    return [comparison.row() for comparison in comparisons]
 
 
 def conditions(args: argparse.Namespace) -> str:

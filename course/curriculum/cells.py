@@ -64,7 +64,7 @@ def _cell(source: Source, number: int, parsed: nbformat.NotebookNode, exercise_t
         text, metadata = homework.check(checked)
         cell_id = f"check-{checked.replace('.', '-')}"
     if found.get("locked"):
-        metadata |= homework.given(cell_id)
+        metadata |= homework.given(cell_id, text)
     if not text:
         raise UserError(f"{source.where}: cell {number} is empty; remove it")
     if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", cell_id):

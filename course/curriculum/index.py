@@ -10,7 +10,7 @@ import os
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from course.curriculum.contents import NOTEBOOKS, ROOT, Contents, Lesson, contents
+from course.curriculum.contents import NOTEBOOKS, ROOT, Contents, Lab, Lesson, contents
 
 INDEX = NOTEBOOKS / "index.ipynb"
 
@@ -29,6 +29,10 @@ Everything runs on this machine. No GPU, no download, no network.
 To run a cell, click into it and press **Shift + Enter**. Try it with the one below. It checks the installation, then
 lets the course's own language model go on with a few words. The model is tiny (five million parameters) and no great
 author, but it answers at once."""
+
+LABS_ARE = """\
+Homework: exercises that build on lessons, to be handed in. No reference helps out here; what is joined in the end is
+yours."""
 
 FIRST_REQUEST = """\
 from course.curriculum.welcome import first_request
@@ -55,6 +59,19 @@ def lesson_table(course: Contents) -> str:
     return "\n".join(lines)
 
 
+def lab_row(lab: Lab) -> str:
+    """One line of the labs' table: the notebook, and the hand-out beside it."""
+    folder = f"../labs/{lab.name}"
+    title = f"**[{lab.title}]({folder}/{lab.file})** ([hand-out]({folder}/README.md))" if lab.is_ready else lab.title
+    return f"| Lab {lab.number} | {title} | {lab.question} | {lab.time} |"
+
+
+def lab_table(course: Contents) -> str:
+    """All labs, and what they are."""
+    lines = ["## Labs", "", LABS_ARE, "", "| | lab | its question | time |", "|:--|:--|:--|:--|"]
+    return "\n".join([*lines, *map(lab_row, course.labs)])
+
+
 def index_notebook() -> nbformat.NotebookNode:
     """The page, not yet executed. Cell ids are given by hand, so that rebuilding changes nothing."""
     course = contents()
@@ -63,6 +80,7 @@ def index_notebook() -> nbformat.NotebookNode:
         new_markdown_cell(OPENING.format(title=course.title), id="opening"),
         new_code_cell(FIRST_REQUEST, id="first-request", metadata=times_vary),
         new_markdown_cell(lesson_table(course), id="lessons"),
+        new_markdown_cell(lab_table(course), id="labs"),
     ]
     return new_notebook(
         cells=cells,

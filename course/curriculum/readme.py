@@ -1,10 +1,10 @@
-"""Writes the lesson table of the README from the table of contents: ``python -m course.curriculum.readme``."""
+"""Writes the README's tables of lessons and labs from the table of contents: ``python -m course.curriculum.readme``."""
 
 from __future__ import annotations
 
 import re
 
-from course.curriculum.contents import ROOT, Contents, Lesson, contents
+from course.curriculum.contents import ROOT, Contents, Lab, Lesson, contents
 
 README = ROOT / "README.md"
 BLOCK = re.compile(r"(<!-- lessons: .*? -->\n).*(<!-- end of lessons -->)", re.DOTALL)
@@ -15,13 +15,19 @@ def _row(lesson: Lesson) -> str:
     return f"| {lesson.number:02d} | {title} | {lesson.question} | {lesson.time} |"
 
 
+def _lab_row(lab: Lab) -> str:
+    title = f"[{lab.title}](labs/{lab.name}/README.md)" if lab.is_ready else lab.title
+    return f"| Lab {lab.number} | {title} | {lab.question} | {lab.time} |"
+
+
 def lesson_table(course: Contents) -> str:
-    """The table, and a sentence on how far the course has come."""
+    """The tables, and a sentence on how far the course has come."""
     ready = sum(lesson.is_ready for lesson in course.lessons)
     lines = ["| | lesson | question | time |", "|:--|:--|:--|:--|", *map(_row, course.lessons)]
     if ready < len(course.lessons):
         lines = [f"Lessons are added in order; {ready or 'none'} of the {len(course.lessons)} so far.", "", *lines]
-    return "\n".join(lines)
+    labs = ["", "And homework:", "", "| | lab | question | time |", "|:--|:--|:--|:--|", *map(_lab_row, course.labs)]
+    return "\n".join([*lines, *labs])
 
 
 def with_lessons(text: str) -> str:

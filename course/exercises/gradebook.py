@@ -15,7 +15,8 @@ from pathlib import Path
 from course.errors import UserError
 from course.exercises import registry
 from course.exercises.feedback import as_html
-from course.exercises.grading import Report, grade_notebook, unreadable
+from course.exercises.grading import Report, Result, grade_notebook, unreadable
+from course.exercises.show import many
 from course.exercises.warm import Warm
 
 PAGE = """<!doctype html>
@@ -48,7 +49,7 @@ def grade_folder(lesson: str, folder: Path, *, seed: int | None = None, jobs: in
         try:
             return grade_notebook(path, lesson, seed=seed, warm=own.warm)
         except Exception as error:
-            return unreadable(path, lesson, str(error))
+            return unreadable(path, lesson, str(error).replace(str(path), path.name))  # students read it, too
 
     try:
         with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
@@ -103,5 +104,10 @@ def page(student: str, report: Report) -> str:
         points=report.points,
         max_points=report.max_points,
         problem=f"<p><strong>{escape(report.problem)}</strong></p>\n" if report.problem else "",
-        exercises="\n".join(as_html(result.verdict, result.note) for result in report.results),
+        exercises="\n".join(as_html(result.verdict, remark(result)) for result in report.results),
     )
+
+
+def remark(result: Result) -> str:
+    """What an exercise earned, and how its cell was found."""
+    return f"{result.verdict.points} of {many(result.verdict.max_points, 'point')}. {result.note}".rstrip()

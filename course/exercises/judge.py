@@ -135,8 +135,21 @@ def _failed(exercise: Exercise, court: Court, check: Check | None, finding: Find
     )
 
 
-def matching(exercise: Exercise, court: Court, check: Check, finding: Finding) -> Mistake | None:
-    """The planted mistake that answers the same check, on the same inputs, in the same wrong way."""
+Hear = Callable[[Mistake], Finding | None]
+
+
+def matching(
+    exercise: Exercise, court: Court, check: Check, finding: Finding, heard: Hear | None = None
+) -> Mistake | None:
+    """The planted mistake that answers the same check, on the same inputs, in the same wrong way.
+
+    ``heard`` says what the check that is meant for a mistake finds in it; without it, each is heard in here.
+    """
+
+    def hear(mistake: Mistake) -> Finding | None:
+        answer = Answer(mistake.text, mistake.target, beneath=court.answer.beneath)
+        return Court(exercise, answer, court.seed, court.warm).hear([check])[1]
+
     endless = finding.key[0] in ("endless", "late")
     for mistake in exercise.mistakes:
         if mistake.caught_by != check.name:
@@ -145,9 +158,7 @@ def matching(exercise: Exercise, court: Court, check: Check, finding: Finding) -
             if "endless" in mistake.name:
                 return mistake
             continue
-        answer = Answer(mistake.text, mistake.target, beneath=court.answer.beneath)
-        other = Court(exercise, answer, court.seed, court.warm)
-        found = other.hear([check])[1]
+        found = (heard or hear)(mistake)
         if found is not None and _same(finding.key, found.key):
             return mistake
     return None

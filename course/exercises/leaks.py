@@ -1,17 +1,19 @@
 """Proves that what students get holds no answer to a lab: its lines are looked for in every file.
 
-Secret are a lab's ``solutions.py`` and ``hidden.py`` and the planted mistakes: each line that could not stand elsewhere
-by chance and is not taught in a lesson. Spaces and line breaks do not count, so an answer is also found indented,
-wrapped, or in a notebook's JSON. An answer in other words or with other names is not found; its author's care keeps
-that out, and nothing else.
+Secret are a lab's ``solutions.py``, ``hidden.py`` and planted mistakes: each line, in code or quoted in it, that could
+not stand elsewhere by chance and is not taught in a lesson. Spaces and line breaks do not count, so an answer is also
+found indented, wrapped, or in a notebook's JSON. An answer in other words or with other names is not found: its
+author's care keeps that out, and nothing else.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ SHORTEST = 24
 SECRET_FILES = ("hidden.py", "solutions.py")
 COMPILED = (".pyc", ".pyo", ".pyd", ".so")
 SPACE = b" \t\r\n\f\v"
+READABLE = re.compile(rb"(?:[\s\x20-\x7e]|[\xc2-\xf4][\x80-\xbf]+){16,}")
+"""Text in a binary file; to look for every line in all of its bytes would take long."""
+
 ESCAPED = ((b"\\n", b""), (b"\\t", b""), (b'\\"', b'"'), (b"\\'", b"'"), (b"\\\\", b"\\"))
 
 
@@ -59,8 +64,16 @@ def secrets_of(exercises: Sequence[Exercise], folder: Path, taught: bytes) -> di
         for mistake in exercise.mistakes:
             found = _lines(f"{exercise.id}'s mistake {mistake.name!r}", mistake.text, shown) | found
     for name, known in zip(SECRET_FILES, (public, shown), strict=True):
-        found = _lines(f"{folder.name}/{name}", _read(folder / name), known) | found
+        text = _read(folder / name)
+        found = _lines(f"{folder.name}/{name}", "\n".join([text, *quoted_in(text)]), known) | found
     return found
+
+
+def quoted_in(code: str) -> Iterator[str]:
+    """The strings in a Python file: a nudge or a mistake's text is a secret also without its quotes."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def _needed(whose: str, text: str | None, public: bytes) -> dict[str, str]:
@@ -103,9 +116,10 @@ def leaks(files: Mapping[str, bytes], secrets: Mapping[str, str]) -> list[Leak]:
 
 def views_of(name: str, data: bytes) -> Iterator[bytes]:
     """What is to be read in a file, without white space: as it stands, without escapes, JSON's strings, an archive."""
-    plain = squeezed(data)
+    is_text = _is_text(data)
+    plain = squeezed(data if is_text else b"\n".join(READABLE.findall(data)))
     yield plain
-    if b"\\" in plain and _is_text(data):
+    if is_text and b"\\" in plain:
         for escaped, character in ESCAPED:
             plain = plain.replace(escaped, character)
         yield plain

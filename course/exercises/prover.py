@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from course.exercises.definition import Exercise, Mistake
 from course.exercises.hearing import Answer, Court
 from course.exercises.judge import beneath, judge, load_error, matching, reference_of
+from course.exercises.verdict import Finding
 from course.exercises.warm import Warm, shared
 
 
@@ -30,9 +31,8 @@ def faults_of(exercise: Exercise, seeds: int, warm: Warm) -> Iterator[str]:
         yield from _wrongly_failed("the reference", exercise.solution_cell, exercise, seeds, warm)
     for number, text in enumerate(exercise.alternatives, 1):
         yield from _wrongly_failed(f"alternative {number}", text, exercise, seeds, warm)
-    for mistake in exercise.mistakes:
-        for seed in range(seeds):
-            yield from _mistake_faults(exercise, mistake, seed, warm)
+    for seed in range(seeds):
+        yield from _mistake_faults(exercise, seed, warm)
 
 
 def _stub_faults(exercise: Exercise, warm: Warm) -> Iterator[str]:
@@ -54,18 +54,25 @@ def _wrongly_failed(what: str, text: str, exercise: Exercise, seeds: int, warm: 
             return
 
 
-def _mistake_faults(exercise: Exercise, mistake: Mistake, seed: int, warm: Warm) -> Iterator[str]:
-    answer = Answer(mistake.text, mistake.target, beneath=beneath(exercise, reference_of))
-    court = Court(exercise, answer, seed, warm)
-    check, finding = court.hear(exercise.checks)
-    if finding is None:
-        yield f"the mistake {mistake.name!r} passes (seed {seed})"
-    elif check is None:
-        yield f"the mistake {mistake.name!r} cannot be loaded: {finding.message}"
-    elif check.name != mistake.caught_by:
-        yield f"the mistake {mistake.name!r} is caught by {check.name}, not by {mistake.caught_by} (seed {seed})"
-    else:
-        match = matching(exercise, court, check, finding)
-        if match is None or match.nudge != mistake.nudge:
-            answered = repr(match.name) if match else "no mistake"
-            yield f"the mistake {mistake.name!r} is answered as {answered} (seed {seed}): {finding.message}"
+def _mistake_faults(exercise: Exercise, seed: int, warm: Warm) -> Iterator[str]:
+    """Each mistake is heard once. Inputs depend on seed and check alone, so ``matching`` needs no other hearing."""
+    earlier = beneath(exercise, reference_of)
+    courts = [Court(exercise, Answer(one.text, one.target, beneath=earlier), seed, warm) for one in exercise.mistakes]
+    heard = [court.hear(exercise.checks) for court in courts]
+
+    def found_in(mistake: Mistake) -> Finding | None:
+        check, finding = heard[exercise.mistakes.index(mistake)]
+        return finding if check is not None and check.name == mistake.caught_by else None
+
+    for mistake, court, (check, finding) in zip(exercise.mistakes, courts, heard, strict=True):
+        if finding is None:
+            yield f"the mistake {mistake.name!r} passes (seed {seed})"
+        elif check is None:
+            yield f"the mistake {mistake.name!r} cannot be loaded: {finding.message}"
+        elif check.name != mistake.caught_by:
+            yield f"the mistake {mistake.name!r} is caught by {check.name}, not by {mistake.caught_by} (seed {seed})"
+        else:
+            match = matching(exercise, court, check, finding, found_in)
+            if match is None or match.nudge != mistake.nudge:
+                answered = repr(match.name) if match else "no mistake"
+                yield f"the mistake {mistake.name!r} is answered as {answered} (seed {seed}): {finding.message}"

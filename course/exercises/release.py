@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from course.errors import UserError
 from course.exercises import registry
 from course.exercises.definition import Exercise
-from course.exercises.leaks import leaks, secrets_of, squeezed
+from course.exercises.leaks import SECRET_FILES, leaks, secrets_of, squeezed
 from course.exercises.submission import read_cells
 
 ROOT = registry.CURRICULUM.parents[1]
@@ -29,15 +29,16 @@ MANIFEST = "MANIFEST.sha256"
 AT_THE_TOP = (
     *("README.md", "LICENSE", "Makefile", "pyproject.toml", "requirements.txt", "constraints.txt", ".gitignore"),
 )
+WITH_CUTS = ("README.md", "Makefile", "docs/README.md")
 FOR_TEACHERS = (
     *("course/commands/build.py", "course/commands/release.py", "course/commands/test.py"),
-    *("course/exercises/leaks.py", "course/exercises/release.py"),
+    *("course/exercises/leaks.py", "course/exercises/release.py", "docs/authoring.md", "docs/teaching.md"),
 )
-OF_A_LAB = ("__init__.py", "exercises.py")
-"""What students get of a lab's folder in the curriculum; of its folder in labs/, all but what does not belong there."""
+NOT_OF_A_LAB = (*SECRET_FILES, "lesson.py")
+"""What students do not get of a lab's folder in the curriculum. The notebook is built from the last."""
 
 CUT = ("not in a release", "end of what is not in a release")
-"""Lines between lines that say so are left out of the README and the Makefile."""
+"""Lines between lines that say so are left out."""
 
 CACHES = frozenset(("__pycache__", ".venv", ".ipynb_checkpoints", ".pytest_cache"))
 EARLIEST = (1980, 1, 1, 0, 0, 0)
@@ -59,10 +60,9 @@ def prepare(lessons: Sequence[str], labs: Sequence[str]) -> Release:
     Raises ``UserError`` where a notebook is solved or a file holds an answer.
     """
     exercises = {name: registry.load(name) for name in own_lessons()}
-    kept_back = {name for name, known in exercises.items() if any(e.is_lab for e in known)}
-    files = dict(sorted(student_files(lessons, labs, kept_back).items()))
+    files = dict(sorted(student_files(lessons, labs).items()))
     check_unsolved(files, [exercise for known in exercises.values() for exercise in known])
-    secrets = secrets_of_labs({name: exercises[name] for name in kept_back})
+    secrets = secrets_of_labs({name: known for name, known in exercises.items() if any(e.is_lab for e in known)})
     found = leaks(files, secrets)
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
@@ -84,20 +84,23 @@ def secrets_of_labs(labs: Mapping[str, list[Exercise]]) -> dict[str, str]:
     return found
 
 
-def student_files(lessons: Sequence[str], labs: Sequence[str], kept_back: set[str]) -> dict[str, bytes]:
-    """Every file of the students' copy, by its path in it; ``kept_back`` are the labs' folders in the curriculum."""
+def student_files(lessons: Sequence[str], labs: Sequence[str]) -> dict[str, bytes]:
+    """Every file of the students' copy, by its path in it."""
     files = {name: (ROOT / name).read_bytes() for name in AT_THE_TOP}
-    for name in ("README.md", "Makefile"):
-        files[name] = without_cuts(files[name].decode()).encode()
-    for path, file in files_below(ROOT / "course"):
-        place = PurePosixPath(path).parts
-        of_lab = place[2] if place[1] == "curriculum" and len(place) > 3 and place[2] in kept_back else None
-        if path not in FOR_TEACHERS and (of_lab is None or (of_lab in labs and place[3] in OF_A_LAB)):
-            files[path] = file.read_bytes()
+    for folder in ("course", "docs"):
+        files |= {path: file.read_bytes() for path, file in files_below(ROOT / folder) if is_for_students(path, labs)}
     files |= {f"notebooks/{name}": (ROOT / "notebooks" / name).read_bytes() for name in ("index.ipynb", *lessons)}
     for lab in labs:
         files |= {path: file.read_bytes() for path, file in files_below(ROOT / "labs" / lab) if belongs(path, lab)}
-    return files
+    return files | {name: without_cuts(files[name].decode()).encode() for name in WITH_CUTS}
+
+
+def is_for_students(path: str, labs: Sequence[str]) -> bool:
+    """Whether a file of the package or a page is; of the curriculum, lessons and the labs that are handed out."""
+    place = PurePosixPath(path).parts
+    if place[1] == "curriculum" and len(place) > 3 and not place[2].startswith("lesson_"):
+        return place[2] in labs and place[-1] not in NOT_OF_A_LAB
+    return path not in FOR_TEACHERS
 
 
 def belongs(path: str, lab: str) -> bool:
@@ -134,14 +137,11 @@ def check_unsolved(files: Mapping[str, bytes], exercises: Sequence[Exercise]) ->
     """Raise unless every cell that hands in an exercise is as it was handed out."""
     stubs = {exercise.id: exercise.stub_cell.strip() for exercise in exercises}
     for path in files:
-        if path.endswith(".ipynb"):
-            for cell in read_cells(ROOT / path):
-                ids = {*cell.marks, *cell.noted} & stubs.keys()
-                if any(cell.text.strip() != stubs[exercise_id] for exercise_id in ids):
-                    name = PurePosixPath(path).stem
-                    raise UserError(
-                        f"{path} has an answer to {min(ids)}: make it anew with python -m course build {name}"
-                    )
+        for cell in read_cells(ROOT / path) if path.endswith(".ipynb") else ():
+            for exercise_id in sorted({*cell.marks, *cell.noted} & stubs.keys()):
+                if cell.text.strip() != stubs[exercise_id]:
+                    remedy = f"make it anew with python -m course build {PurePosixPath(path).stem}"
+                    raise UserError(f"{path} has an answer to {exercise_id}: {remedy}")
 
 
 def manifest(files: Mapping[str, bytes]) -> bytes:
@@ -187,11 +187,8 @@ def check_free(target: Path) -> None:
         return
     if not (target / NAME / MANIFEST).is_file():
         raise UserError(f"{target} is not empty and holds no former release: name a new or an empty folder")
-    changed = changed_since(target / NAME)
-    if changed:
-        raise UserError(
-            f"{target / NAME / changed[0]} was made or changed after the release: move {target / NAME} away first"
-        )
+    for name in changed_since(target / NAME):
+        raise UserError(f"{target / NAME / name} was made or changed after the release: move it away first")
 
 
 def changed_since(folder: Path) -> list[str]:

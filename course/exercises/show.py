@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -88,6 +89,7 @@ def _text(value: Any) -> str:
         array = as_numpy(value)
         edges = 3 if array.ndim < 3 else 1
         shown = np.array2string(array, precision=4, threshold=40, edgeitems=edges, separator=", ", suppress_small=True)
+        shown = re.sub(r"\n{2,}", "\n", shown)  # numpy sets matrices apart by empty lines
         if array.ndim == 0:
             return f"{_family(value)}({shown})"
         return f"{_family(value)} of shape {tuple(array.shape)}: {shown}"
@@ -102,7 +104,8 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({_many(value)}{',' if len(value) == 1 else ''})"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_text(key)}: {_text(item)}" for key, item in list(value.items())[:20]) + "}"
+        items = [f"{_text(key)}: {_text(item)}" for key, item in list(value.items())[:20]]
+        return "{" + (",\n " if any("\n" in item for item in items) else ", ").join(items) + "}"
     return repr(value)
 
 

@@ -35,14 +35,18 @@ class Cell:
         return MARK.findall(self.text)
 
     @property
+    def grade_id(self) -> str:
+        """What nbgrader calls it; empty if it does not know the cell."""
+        notes = self.metadata.get("nbgrader")
+        grade_id = notes.get("grade_id") if isinstance(notes, dict) else None
+        return grade_id if isinstance(grade_id, str) else ""
+
+    @property
     def noted(self) -> set[str]:
-        """The ids that its metadata names: ours, and nbgrader's."""
-        found = set()
-        for owner, key in (("course", "exercise"), ("nbgrader", "grade_id")):
-            notes = self.metadata.get(owner)
-            if isinstance(notes, dict) and isinstance(notes.get(key), str):
-                found.add(notes[key])
-        return found
+        """The ids of exercises that its metadata names."""
+        notes = self.metadata.get("course")
+        named = notes.get("exercise") if isinstance(notes, dict) else None
+        return {named} if isinstance(named, str) else set()
 
 
 @dataclass(frozen=True)

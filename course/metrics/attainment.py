@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from course.metrics.answers import Answers
 from course.metrics.latency import e2e_s, tpot_s, ttft_s
 from course.metrics.record import RequestRecord
 from course.workload.slo import SLO
@@ -47,21 +50,21 @@ def judge(record: RequestRecord, slo: SLO) -> Verdict:
     return Verdict(ttft_ok, tpot_ok, ttft_ok and tpot_ok and e2e_ok)
 
 
-def attainment(records: Sequence[RequestRecord], slo: SLO) -> Attainment:
-    """Share of requests that keep each limit and all limits, over every request that arrived."""
-    verdicts = [judge(record, slo) for record in records]
-    total = max(1, len(verdicts))
-    num_good = sum(v.good for v in verdicts)
-    return Attainment(
-        ttft=sum(v.ttft for v in verdicts) / total,
-        tpot=sum(v.tpot for v in verdicts) / total,
-        both=num_good / total,
-        num_good=num_good,
-        num_requests=len(verdicts),
-    )
+def attainment(records: Sequence[RequestRecord] | Answers, slo: SLO) -> Attainment:
+    """Share of requests that keep each limit and all limits, over every request that arrived; `judge` of all."""
+    answers = records if isinstance(records, Answers) else Answers.of(records)
+    total = len(answers.arrival_s)
+    ttft = answers.is_finished & (answers.ttft_s <= slo.ttft_s)
+    tpot = answers.is_finished & (np.nan_to_num(answers.tpot_s) <= slo.tpot_s)
+    good = ttft & tpot
+    if slo.e2e_s is not None:
+        good &= answers.e2e_s <= slo.e2e_s
+    num_ttft, num_tpot, num_good = (int(each.sum()) for each in (ttft, tpot, good))
+    most = max(1, total)
+    return Attainment(num_ttft / most, num_tpot / most, num_good / most, num_good, total)
 
 
-def request_goodput(records: Sequence[RequestRecord], slo: SLO, duration_s: float) -> float:
+def request_goodput(records: Sequence[RequestRecord] | Answers, slo: SLO, duration_s: float) -> float:
     """Good requests per second of this run, as ``vllm bench serve --goodput`` prints it.
 
     Not DistServe's goodput, which is the largest request rate that still meets the attainment

@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from course.metrics.latency import e2e_s
+from course.metrics.answers import Answers
 from course.metrics.pooled import pooled_times
 from course.metrics.record import RequestRecord
 
 
 def max_output_tokens_per_s(finished: Sequence[RequestRecord]) -> float:
     """Most tokens that came out within one second of the run; 0 without records."""
-    start_s = min((record.arrival_s for record in finished), default=0.0)
+    if not finished:
+        return 0.0
+    start_s = min(record.arrival_s for record in finished)
     times = pooled_times(finished)
-    seconds = (times.values - start_s).astype(np.int64)
-    return float(np.bincount(seconds, times.counts).max()) if len(times) else 0.0
+    _, tokens = _sums(_seconds(times.values - start_s), times.counts)
+    return float(tokens.max(initial=0))
 
 
-def max_concurrent_requests(finished: Sequence[RequestRecord]) -> int:
+def max_concurrent_requests(finished: Sequence[RequestRecord], answers: Answers | None = None) -> int:
     """Most requests that touched the same second of the run; 0 without records.
 
     vLLM's definition: a request counts for every second it was open in, if only for a moment,
-    so this is more than the number that was ever open at once.
+    so this is more than the number that was ever open at once. ``answers`` are those of ``finished``.
     """
-    start_s = min((record.arrival_s for record in finished), default=0.0)
-    changes: Counter[int] = Counter()
-    for record in finished:
-        begin_s = record.arrival_s - start_s
-        changes[int(begin_s)] += 1
-        changes[int(begin_s + (e2e_s(record) or 0.0)) + 1] -= 1
-    num_open = num_most = 0
-    for second in sorted(changes):
-        num_open += changes[second]
-        num_most = max(num_most, num_open)
-    return num_most
+    if not finished:
+        return 0
+    answers = answers or Answers.of(finished)
+    begins_s = answers.arrival_s - answers.arrival_s.min()
+    begins, ends = _seconds(begins_s), _seconds(begins_s + np.nan_to_num(answers.e2e_s)) + 1
+    changes = np.repeat([1, -1], len(begins))
+    _, change = _sums(np.concatenate([begins, ends]), changes)
+    return int(np.cumsum(change).max(initial=0))
+
+
+def _seconds(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    return times_s.astype(np.int64)
+
+
+def _sums(keys: NDArray[np.int64], values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each key once, in order, with the sum of its values."""
+    unique, places = np.unique(keys, return_inverse=True)
+    return unique, np.rint(np.bincount(places, values, len(unique))).astype(np.int64)

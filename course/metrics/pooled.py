@@ -86,6 +86,7 @@ class _Collected:
         self.ranges: dict[StepLog, list[tuple[int, int]]] = {}
         self.times_s: list[float] = []
         self.gaps_s: list[float] = []
+        self._first_s: dict[StepLog, tuple[list[int], list[float]]] = {}  # steps that follow a single time, and that
         for record in records:
             times_s = record.token_times_s
             if isinstance(times_s, TokenTimes):
@@ -93,20 +94,25 @@ class _Collected:
             else:
                 self.times_s += times_s
                 self.gaps_s += [later - earlier for earlier, later in pairwise(times_s)]
+        for log, (steps, before_s) in self._first_s.items():
+            self.gaps_s += (log.all_times_s()[np.array(steps) - 1] - np.array(before_s)).tolist()
 
     def _take(self, pieces: list[float | Stretch]) -> None:
-        last_s: float | None = None
+        last: float | Stretch | None = None
         for piece in pieces:
             if isinstance(piece, Stretch):
-                log, first, last = piece
-                first_s, end_s = log.time_s(first), log.time_s(last)
-                self.ranges.setdefault(log, []).append((first - 1, last))
+                self.ranges.setdefault(piece.log, []).append((piece.first - 1, piece.last))
+                if isinstance(last, Stretch):
+                    self.gaps_s.append(piece.log.time_s(piece.first) - last.log.time_s(last.last))
+                elif last is not None:  # the usual case: the prompt's token, then decode steps
+                    steps, before_s = self._first_s.setdefault(piece.log, ([], []))
+                    steps.append(piece.first)
+                    before_s.append(last)
             else:
-                first_s = end_s = piece
                 self.times_s.append(piece)
-            if last_s is not None:
-                self.gaps_s.append(first_s - last_s)
-            last_s = end_s
+                if last is not None:
+                    self.gaps_s.append(piece - (last.log.time_s(last.last) if isinstance(last, Stretch) else last))
+            last = piece
 
 
 def _covered(num: int, ranges: list[tuple[int, int]]) -> IntArray:

@@ -15,13 +15,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from course.errors import UserError
-from course.metrics.attainment import attainment
-from course.metrics.latency import e2e_s, gaps_s, ttft_s
+from course.metrics.answers import Answers
+from course.metrics.attainment import Attainment, attainment
+from course.metrics.latency import gaps_s, ttft_s
 from course.metrics.peaks import max_concurrent_requests, max_output_tokens_per_s
 from course.metrics.pooled import Pooled
 from course.metrics.record import Outcome, RequestRecord
 from course.metrics.statistics import Samples, Statistics, run_duration_s
+from course.metrics.times import FloatArray
 from course.workload.slo import SLO
 
 METRICS = ("ttft", "tpot", "itl", "e2el")
@@ -55,6 +59,7 @@ def result_json(
     percentiles: Sequence[float] = (90, 99),
     detailed: bool = False,
     texts: Sequence[str] | None = None,
+    answers: Answers | None = None,
 ) -> dict[str, Any]:
     """Return the result of a run as a dictionary that ``json.dumps`` takes.
 
@@ -71,6 +76,7 @@ def result_json(
         percentiles: which percentiles (vLLM's default is 99 alone).
         detailed: add the per-request lists of ``--save-detailed``.
         texts: generated text of each record, for the detailed form.
+        answers: those of the records, where they have been looked up already.
 
     Raises:
         UserError: for a metric that does not exist.
@@ -79,14 +85,16 @@ def result_json(
     if unknown:
         raise UserError(f"unknown metric {unknown[0]!r}; choose from {', '.join(METRICS)}")
     info = info or RunInfo()
-    seconds = run_duration_s(records) if duration_s is None else duration_s
-    result = _header(info, len(records)) | _totals(records, seconds, slo)
+    answers = answers or Answers.of(records)
+    seconds = run_duration_s(records, answers) if duration_s is None else duration_s
+    met = attainment(answers, slo) if slo else None
+    result = _header(info, len(records)) | _totals(records, answers, seconds, met)
     if detailed:
         result |= _details(records, texts)
-    samples = Samples.of(records)
+    samples = Samples.of(records, answers)
     for name in metrics:
         result |= _statistics(name, getattr(samples, name), percentiles)
-    return result | _own_keys(records, slo)
+    return result | _own_keys(records, slo, met)
 
 
 def save_result(path: str | Path, result: dict[str, Any]) -> None:
@@ -113,11 +121,12 @@ def _header(info: RunInfo, num_prompts: int) -> dict[str, Any]:
     }
 
 
-def _totals(records: Sequence[RequestRecord], seconds: float, slo: SLO | None) -> dict[str, Any]:
+def _totals(
+    records: Sequence[RequestRecord], answers: Answers, seconds: float, met: Attainment | None
+) -> dict[str, Any]:
     finished = [record for record in records if record.finished]
     num_input = sum(record.num_prompt_tokens for record in finished if record.sample == 0)
     num_output = sum(record.num_output_tokens for record in finished)
-    num_good = attainment(records, slo).num_good if slo else 0
 
     def per_second(count: float) -> float:
         return count / seconds if seconds > 0 else 0.0
@@ -129,13 +138,13 @@ def _totals(records: Sequence[RequestRecord], seconds: float, slo: SLO | None) -
         "total_input_tokens": num_input,
         "total_output_tokens": num_output,
         "request_throughput": per_second(len(finished)),
-        "request_goodput": per_second(num_good) if slo else None,
+        "request_goodput": per_second(met.num_good) if met else None,
         "output_throughput": per_second(num_output),
         "total_token_throughput": per_second(num_input + num_output),
         "max_output_tokens_per_s": max_output_tokens_per_s(finished),
         "max_concurrent_requests": max_concurrent_requests(finished),
         "rtfx": 0.0,  # audio seconds per second; vLLM writes it for text, too
-        "latencies": [(e2e_s(record) or 0.0) if record.finished else 0.0 for record in records],
+        "latencies": np.where(answers.is_finished, answers.e2e_s, 0.0).tolist(),
         "queue_times": [0.0] * len(records),  # wait for --max-concurrency before sending: none here
     }
 
@@ -156,7 +165,7 @@ def _error(record: RequestRecord) -> str:
     return "" if record.finished else record.error or str(record.outcome)
 
 
-def _statistics(name: str, seconds: Sequence[float] | Pooled, percentiles: Sequence[float]) -> dict[str, float]:
+def _statistics(name: str, seconds: FloatArray | Pooled, percentiles: Sequence[float]) -> dict[str, float]:
     stats = Statistics.of(seconds if len(seconds) else [0.0], percentiles)
     entries = {"mean": stats.mean, "median": stats.median, "std": stats.std}
     entries |= {f"p{_word(percent)}": value for percent, value in stats.percentiles.items()}
@@ -167,14 +176,13 @@ def _word(percent: float) -> str:
     return str(int(percent)) if int(percent) == percent else str(percent)
 
 
-def _own_keys(records: Sequence[RequestRecord], slo: SLO | None) -> dict[str, Any]:
+def _own_keys(records: Sequence[RequestRecord], slo: SLO | None, met: Attainment | None) -> dict[str, Any]:
     counts = Counter(record.outcome for record in records)
     keys: dict[str, Any] = {
         str(outcome): counts[outcome] for outcome in (Outcome.REFUSED, Outcome.CANCELLED, Outcome.UNFINISHED)
     }
     keys["num_preemptions"] = sum(record.num_preemptions for record in records)
-    if slo is not None:
-        met = attainment(records, slo)
+    if slo is not None and met is not None:
         keys |= {"slo_ttft_ms": _limit_ms(slo.ttft_s), "slo_tpot_ms": _limit_ms(slo.tpot_s)}
         keys |= {"slo_e2el_ms": _limit_ms(slo.e2e_s)}
         keys |= {"attainment_ttft": met.ttft, "attainment_tpot": met.tpot, "attainment": met.both}

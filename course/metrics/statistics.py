@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from course.errors import UserError
-from course.metrics.latency import e2e_s, tpot_s, ttft_s
+from course.metrics.answers import Answers
 from course.metrics.pooled import Pooled, pooled_gaps
 from course.metrics.record import RequestRecord
+from course.metrics.times import FloatArray
 
 
 def percentile(values: ArrayLike, percent: float) -> float:
@@ -41,7 +42,7 @@ class Statistics(NamedTuple):
     percentiles: dict[float, float]
 
     @classmethod
-    def of(cls, values: Sequence[float] | Pooled, percents: Iterable[float] = (90, 99)) -> Statistics:
+    def of(cls, values: Sequence[float] | FloatArray | Pooled, percents: Iterable[float] = (90, 99)) -> Statistics:
         """Describe the values; the result has their unit."""
         percents = list(percents)
         if isinstance(values, Pooled):
@@ -60,33 +61,35 @@ class Samples:
     tokens: answers weigh alike. ``itl`` pools the gaps of all answers: long ones weigh more.
     """
 
-    ttft: list[float]
-    tpot: list[float]
+    ttft: FloatArray
+    tpot: FloatArray
     itl: Pooled
-    e2el: list[float]
+    e2el: FloatArray
 
     @classmethod
-    def of(cls, records: Iterable[RequestRecord]) -> Samples:
-        """Collect the samples; failed, refused and cancelled requests have no part in them."""
-        finished = [record for record in records if record.finished and len(record.token_times_s)]
-        samples = cls([], [], pooled_gaps(finished), [])
-        for record in finished:
-            first_s, last_s, per_token_s = ttft_s(record), e2e_s(record), tpot_s(record)
-            assert first_s is not None
-            assert last_s is not None
-            samples.ttft.append(first_s)
-            samples.e2el.append(last_s)
-            if per_token_s is not None:
-                samples.tpot.append(per_token_s)
-        return samples
+    def of(cls, records: Sequence[RequestRecord], answers: Answers | None = None) -> Samples:
+        """Collect the samples; failed, refused and cancelled requests have no part in them.
+
+        ``answers`` are those of the records, where they have been looked up already.
+        """
+        answers = answers or Answers.of(records)
+        finished = answers.is_finished
+        return cls(
+            ttft=answers.ttft_s[finished],
+            tpot=answers.tpot_s[finished & (answers.num_tokens > 1)],
+            itl=pooled_gaps(record for record, is_in in zip(records, finished.tolist(), strict=True) if is_in),
+            e2el=answers.e2e_s[finished],
+        )
 
 
-def run_duration_s(records: Sequence[RequestRecord]) -> float:
+def run_duration_s(records: Sequence[RequestRecord], answers: Answers | None = None) -> float:
     """Seconds from the first arrival to the last token or end, the drain of the tail included.
 
     0 when there are no records.
     """
     if not records:
         return 0.0
-    last_s = max(max(r.arrival_s, r.end_s or 0.0, *r.token_times_s[-1:]) for r in records)
-    return last_s - min(record.arrival_s for record in records)
+    answers = answers or Answers.of(records)
+    ends_s = [record.end_s or 0.0 for record in records]
+    last_s = max(float(answers.arrival_s.max()), max(ends_s), float(np.nan_to_num(answers.last_s).max()))
+    return last_s - float(answers.arrival_s.min())

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from course.metrics.answers import Answers
 from course.metrics.attainment import attainment, request_goodput
 from course.metrics.record import Outcome, RequestRecord
 from course.metrics.statistics import Samples, Statistics, run_duration_s
@@ -14,19 +15,26 @@ from course.workload.slo import SLO
 _LABELS = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2el": "E2E"}
 
 
-def summary_table(records: Sequence[RequestRecord], slo: SLO | None = None, duration_s: float | None = None) -> str:
+def summary_table(
+    records: Sequence[RequestRecord],
+    slo: SLO | None = None,
+    duration_s: float | None = None,
+    answers: Answers | None = None,
+) -> str:
     """Return counts, throughput and a table of latencies in milliseconds, as plain text.
 
     Args:
         records: of the whole run; only finished answers enter the latencies.
         slo: adds a line with attainment and goodput.
         duration_s: length of the run in seconds; default first arrival to last token.
+        answers: those of the records, where they have been looked up already.
     """
-    seconds = run_duration_s(records) if duration_s is None else duration_s
+    answers = answers or Answers.of(records)
+    seconds = run_duration_s(records, answers) if duration_s is None else duration_s
     lines = [_counts(records), _throughput(records, seconds)]
     if slo is not None:
-        lines.append(_slo_line(records, slo, seconds))
-    return "\n".join([*lines, "", *_latency_lines(records)])
+        lines.append(_slo_line(answers, slo, seconds))
+    return "\n".join([*lines, "", *_latency_lines(Samples.of(records, answers))])
 
 
 def _counts(records: Sequence[RequestRecord]) -> str:
@@ -46,17 +54,16 @@ def _throughput(records: Sequence[RequestRecord], seconds: float) -> str:
     return f"{seconds:.2f} s: {requests_per_s:.2f} requests/s, {tokens_per_s:.1f} output tokens/s"
 
 
-def _slo_line(records: Sequence[RequestRecord], slo: SLO, seconds: float) -> str:
-    met = attainment(records, slo)
-    goodput = request_goodput(records, slo, seconds)
+def _slo_line(answers: Answers, slo: SLO, seconds: float) -> str:
+    met = attainment(answers, slo)
+    goodput = request_goodput(answers, slo, seconds)
     return (
         f"within TTFT {_ms(slo.ttft_s)} ms: {met.ttft:.1%}, TPOT {_ms(slo.tpot_s)} ms: {met.tpot:.1%}, "
         f"all limits: {met.both:.1%} (wanted {slo.attainment:.1%}); {goodput:.2f} good requests/s"
     )
 
 
-def _latency_lines(records: Sequence[RequestRecord]) -> list[str]:
-    samples = Samples.of(records)
+def _latency_lines(samples: Samples) -> list[str]:
     lines = [f"{'ms':<6}{'mean':>10}{'median':>10}{'p90':>10}{'p99':>10}"]
     for name, label in _LABELS.items():
         stats = Statistics.of(getattr(samples, name), (90, 99))

@@ -38,7 +38,7 @@ class Instance:
 
     With ``num_stages`` > 1 its layers are spread over that many pipeline stages: another batch may enter as soon as the
     first stage is free, so that many are in flight. A sequence is in one of them at most, and each takes its share of
-    the sequences that decode.
+    the sequences that decode. ``max_context_tokens`` is the model's: a longer prompt cannot run here.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Instance:
         prefix_cache: bool = False,
         num_host_blocks: int = 0,
         num_stages: int = 1,
+        max_context_tokens: int | None = None,
     ) -> None:
         if role not in get_args(Role):
             raise UserError(f"instance {id}: unknown role {role!r}; it is mixed, prefill or decode")
@@ -62,6 +63,7 @@ class Instance:
         self.scheduler = scheduler
         self.memory = Memory(BlockPool(num_blocks, block_size, prefix_cache), num_host_blocks)
         self._capacity_tokens = num_blocks * block_size
+        self._max_context_tokens = max_context_tokens
         self.waiting: OrderedDict[Sequence, None] = OrderedDict()
         self.running: dict[Sequence, None] = {}
         self.decoding = self.memory.decoding  # those of `running` whose last step sampled a token
@@ -96,6 +98,12 @@ class Instance:
 
     def why_never(self, sequence: Sequence) -> str | None:
         """Why the sequence could not run here even alone, or None if it could."""
+        longest = self._max_context_tokens
+        if longest is not None and sequence.num_prompt_tokens > longest:
+            return (
+                f"request {sequence.request.id} has a prompt of {sequence.num_prompt_tokens} tokens and the model of "
+                f"instance {self.id} a context of {longest}; shorten the prompt"
+            )
         pool = self.memory.pool
         most = sequence.num_known_tokens if self.role == "prefill" else sequence.num_tokens_at_most
         if most <= self._capacity_tokens:

@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from course.errors import UserError
+from course.simulator.experiment.build import Setup
+from course.simulator.experiment.spec import Experiment
+from course.simulator.simulate import simulate
+from course.workload.request import Workload
+from course.workload.slo import SLO
 
-MAX_DOUBLINGS = 20  # a million times the first rate: all requests come at once
 MAX_HALVINGS = 10
 
 
@@ -64,6 +68,7 @@ def find_goodput(
     *,
     start: float = 1.0,
     tolerance: float = 0.02,
+    max_rate: float = 2.0**20,
     num_gpus: int = 1,
 ) -> Goodput:
     """Double ``start`` until the goal is missed (or halve it until it is reached), then bisect.
@@ -73,6 +78,7 @@ def find_goodput(
         wanted: the share that must keep all limits, above 0 and up to 1.
         start: the first rate, in requests/s. Rates are this one times short binary fractions, easy to type again.
         tolerance: stop when the smallest miss is within this share above the largest rate that reaches the goal.
+        max_rate: no higher rate is tried; one that is still good enough ends the search.
         num_gpus: GPUs that serve these rates.
 
     Raises:
@@ -80,7 +86,7 @@ def find_goodput(
     """
     if not 0 < wanted <= 1:
         raise UserError(f"the wanted attainment is a share above 0 and up to 1, got {wanted}")
-    if not (math.isfinite(start) and start > 0):
+    if not 0 < start < math.inf:
         raise UserError(f"the search needs a positive rate to start from, got {start}")
     if not 0 < tolerance <= 1:
         raise UserError(f"the tolerance is a share above 0 and up to 1 such as 0.02, got {tolerance}")
@@ -90,7 +96,7 @@ def find_goodput(
         trials.append(attainment(rate))
         return trials[-1].both >= wanted
 
-    good, miss = _bracket(reaches, start)
+    good, miss = _bracket(reaches, min(start, max_rate), max_rate)
     while good > 0 and miss < math.inf and miss - good > tolerance * good:
         middle = (good + miss) / 2
         if reaches(middle):
@@ -100,14 +106,66 @@ def find_goodput(
     return Goodput(good, miss, wanted, tuple(sorted(trials)), num_gpus)
 
 
-def _bracket(reaches: Callable[[float], bool], start: float) -> tuple[float, float]:
-    """A rate that reaches the goal (0: none found) and one, twice as high, that misses it (infinity: none found)."""
+def _bracket(reaches: Callable[[float], bool], start: float, max_rate: float) -> tuple[float, float]:
+    """A rate that reaches the goal (0: none found) and a higher one that misses it (infinity: none found)."""
     if reaches(start):
-        for doubling in range(1, MAX_DOUBLINGS + 1):
-            if not reaches(start * 2**doubling):
-                return start * 2 ** (doubling - 1), start * 2**doubling
-        return start * 2**MAX_DOUBLINGS, math.inf
+        good = start
+        while good < max_rate:
+            rate = min(2 * good, max_rate)
+            if not reaches(rate):
+                return good, rate
+            good = rate
+        return good, math.inf
     for halving in range(1, MAX_HALVINGS + 1):
         if reaches(start / 2**halving):
             return start / 2**halving, start / 2 ** (halving - 1)
     return 0.0, start / 2**MAX_HALVINGS
+
+
+def goodput(experiment: Experiment, *, start: float | None = None, tolerance: float = 0.02) -> Goodput:
+    """The largest rate at which the experiment's requests keep its limits.
+
+    ``start`` is the first rate tried, by default the experiment's own.
+
+    Raises:
+        UserError: when the experiment has no limits or no rate to change, or cannot run.
+    """
+    slo = limits_of(experiment)
+    if experiment.workload.arrivals == "all-at-once":
+        raise UserError('workload.arrivals = "all-at-once" has no rate to search; choose another one such as "poisson"')
+    own = experiment.workload.rate
+    return find_goodput(
+        lambda rate: try_rate(experiment, rate),
+        slo.attainment,
+        start=start or (own if own and own < math.inf else 1.0),
+        tolerance=tolerance,
+        max_rate=max_useful_rate(Setup(experiment).workload, slo),
+        num_gpus=experiment.num_gpus,
+    )
+
+
+def limits_of(experiment: Experiment) -> SLO:
+    """The limits that a search holds requests to; raises UserError where there are none."""
+    slo = experiment.slo
+    if slo is None or (math.isinf(slo.ttft_s) and math.isinf(slo.tpot_s) and slo.e2e_s is None):
+        raise UserError(
+            "slo.ttft and slo.tpot are missing: without limits every rate is good enough; "
+            "add [slo] with ttft and tpot in seconds"
+        )
+    return slo
+
+
+def try_rate(experiment: Experiment, rate: float) -> Trial:
+    """Serve the experiment's requests at another rate."""
+    shares = simulate(experiment.with_changes({"workload.rate": rate})).attainment()
+    return Trial(rate, shares.ttft, shares.tpot, shares.both)
+
+
+def max_useful_rate(workload: Workload, slo: SLO) -> float:
+    """The rate at which all requests are there at once even if each takes as long as the limits allow.
+
+    A higher rate could not load the instances more, so it says nothing: for that it takes more requests.
+    """
+    mean_tokens = sum(workload.output_lengths.values()) / len(workload)
+    limits_s = (slo.ttft_s, slo.tpot_s * mean_tokens)
+    return len(workload) / (sum(limit_s for limit_s in limits_s if math.isfinite(limit_s)) or 1.0)

@@ -16,13 +16,17 @@ _FILE = Path(__file__).with_name("hardware.toml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """One accelerator. ``flops_s`` is the dense peak in the model's number format; ``link`` joins it to its node's."""
+    """One accelerator. ``flops_s`` is the dense peak in the model's number format.
+
+    ``link`` joins it to the others of its node, ``host_link`` to its host's memory.
+    """
 
     name: str
     memory_bytes: int
     flops_s: float
     memory_bandwidth_bytes_s: float
     link: str = ""
+    host_link: str = ""
     description: str = ""
     source: str = field(default="", compare=False)
 
@@ -39,13 +43,21 @@ class Hardware:
 
 def hardware_names() -> list[str]:
     """Names that `load_hardware` knows."""
-    return list(_tables())
+    return [*_tables(), "this-machine"]
 
 
 def load_hardware(name: str) -> Hardware:
-    """The accelerator of that name, such as "a100-80gb"; raises UserError for others, naming the nearest."""
+    """The accelerator of that name, such as "a100-80gb"; "this-machine", or a profile's file, for what was measured.
+
+    Raises:
+        UserError: for another name, naming the nearest; for a profile that cannot be read.
+    """
+    if name == "this-machine" or name.endswith(".json"):
+        from course.simulator.costs.profile import profile_named
+
+        return profile_named(name).machine
     if name not in _tables():
-        raise UserError(unknown_name("hardware", name, hardware_names()))
+        raise UserError(unknown_name("hardware", name, hardware_names(), "or give the file of a recorded profile"))
     table = dict(_tables()[name])
     return Hardware(name=name, memory_bytes=table.pop("memory_mib") * 2**20, **table)
 

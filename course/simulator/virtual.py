@@ -73,6 +73,7 @@ class VirtualDriver:
         self.single_step = single_step
         self.recorder = Recorder()
         self.num_events = 0
+        self.num_tokens_moved = 0  # whose keys and values went from one instance to another
         self._lengths: dict[int, int] = {}
         self._times_s: dict[Sequence, TokenTimes] = {}
         self.lanes: dict[int, Lane] = {}  # by instance id
@@ -164,6 +165,7 @@ class VirtualDriver:
 
     def _transfer(self, action: StartTransfer, now_s: float) -> None:
         transfer = action.transfer
+        self.num_tokens_moved += transfer.sequence.num_computed_tokens
         seconds = self.transfer_s_per_block * len(transfer.source_blocks)
         self.at(now_s + seconds, self.cluster.on_transfer_done, transfer.id)
 

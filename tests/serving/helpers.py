@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from course.metrics.record import Outcome, Recorder
@@ -11,7 +12,7 @@ from course.serving.instance import Instance
 from course.serving.plan import Plan
 from course.serving.prefix import block_hashes
 from course.serving.schedulers import make_scheduler
-from course.serving.sequence import Sequence
+from course.serving.sequence import Sequence, State
 from course.serving.view import InstanceView
 from course.simulator.linear import LinearCost
 from course.simulator.virtual import VirtualDriver
@@ -25,10 +26,8 @@ def request(id: int, prompt: int, output: int = 8, arrival_s: float = 0.0, **fie
 
 def with_tokens(request: Request, tokens: list[int], block_size: int) -> Request:
     """The same request with real tokens and their block hashes."""
-    return Request(
-        request.id, request.arrival_s, len(tokens), request.max_new_tokens, tuple(tokens), request.n,
-        prefix_hashes=block_hashes(tokens, block_size),
-    )  # fmt: skip
+    hashes = block_hashes(tokens, block_size)
+    return replace(request, num_prompt_tokens=len(tokens), prompt=tuple(tokens), prefix_hashes=hashes)
 
 
 def workload(*requests: Request, lengths: dict[int, int] | None = None) -> Workload:
@@ -103,3 +102,34 @@ def run(machine: Instance, plan: Plan, now_s: float = 0.0) -> Batch:
     machine.check_integrity()
     finish(machine, batch)
     return batch
+
+
+class Steps:
+    """An instance played step by step; each step is told as {request id: tokens}."""
+
+    def __init__(self, scheduler: object, num_blocks: int = 64, **fields: int) -> None:
+        self.machine: Instance = instance(scheduler, num_blocks, **fields)
+        self.num_arrived = 0
+        self.preempted: list[int] = []
+        self.refused: list[int] = []
+
+    def arrive(self, *requests: Request) -> Steps:
+        queue(self.machine, *requests, rank=self.num_arrived)
+        self.num_arrived += len(requests)
+        return self
+
+    def step(self) -> dict[int, int]:
+        """Decide and run one batch; sequences that preemption or refusal took away are noted."""
+        running = list(self.machine.running)
+        decision = self.machine.schedule(0.0)
+        self.preempted += [s.request.id for s in running if s.state is State.PREEMPTED]
+        self.refused += [sequence.request.id for sequence, _ in decision.refused]
+        self.batch = decision.batch
+        if self.batch is None:
+            return {}
+        told = {chunk.sequence.request.id: chunk.num_tokens for chunk in self.batch.chunks}
+        finish(self.machine, self.batch)
+        return told
+
+    def steps(self, count: int) -> list[dict[int, int]]:
+        return [self.step() for _ in range(count)]

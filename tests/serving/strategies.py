@@ -20,6 +20,9 @@ PARAMETERS: dict[str, list[Any]] = {
     "max_context_tokens": [None, 1, 40, 90],
     "preempt": ["recompute", "swap"],
     "watermark": [0.0, 0.1],
+    "max_pauses": [1, 4],
+    "order": ["fcfs", "sjf", "ljf"],
+    "num_sorted": [1, 3],
 }
 
 
@@ -37,6 +40,7 @@ def requests(draw: Any, max_requests: int = 12) -> list[Request]:
             len(tokens),
             draw(st.integers(1, MOST_TOKENS - len(tokens))),
             n=draw(st.sampled_from([1, 1, 2, 3])),
+            client=draw(st.sampled_from(["a", "b", "c"])),
         )
         drawn.append(with_tokens(plain, tokens, BLOCK))
     return sorted(drawn, key=lambda r: r.arrival_s)

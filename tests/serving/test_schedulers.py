@@ -12,46 +12,15 @@ from course.serving.schedulers import (
     ChunkedPrefill,
     DecodeFirst,
     DecodeOnly,
+    FixedChunks,
     Orca,
     PrefillFirst,
     PrefillOnly,
+    Splitwise,
     Static,
     make_scheduler,
 )
-from course.serving.sequence import State
-from course.workload.request import Request
-from tests.serving.helpers import assert_all_served, checking_driver, finish, instance, queue, request, workload
-
-
-class Steps:
-    """An instance played step by step; each step is told as {request id: tokens}."""
-
-    def __init__(self, scheduler: object, num_blocks: int = 64, **fields: int) -> None:
-        self.machine: Instance = instance(scheduler, num_blocks, **fields)
-        self.num_arrived = 0
-        self.preempted: list[int] = []
-        self.refused: list[int] = []
-
-    def arrive(self, *requests: Request) -> Steps:
-        queue(self.machine, *requests, rank=self.num_arrived)
-        self.num_arrived += len(requests)
-        return self
-
-    def step(self) -> dict[int, int]:
-        """Decide and run one batch; sequences that preemption or refusal took away are noted."""
-        running = list(self.machine.running)
-        decision = self.machine.schedule(0.0)
-        self.preempted += [s.request.id for s in running if s.state is State.PREEMPTED]
-        self.refused += [sequence.request.id for sequence, _ in decision.refused]
-        self.batch = decision.batch
-        if self.batch is None:
-            return {}
-        told = {chunk.sequence.request.id: chunk.num_tokens for chunk in self.batch.chunks}
-        finish(self.machine, self.batch)
-        return told
-
-    def steps(self, count: int) -> list[dict[int, int]]:
-        return [self.step() for _ in range(count)]
+from tests.serving.helpers import Steps, assert_all_served, checking_driver, finish, instance, queue, request, workload
 
 
 def move_here(machine: Instance, *ids: int, prompt: int = 1, output: int = 9) -> None:
@@ -212,6 +181,70 @@ def test_when_blocks_run_out_the_earliest_moves_on_whosever_turn_it_is():
     assert play.step() == {1: 9}, "computed again, here"
 
 
+# fixed chunks (TetriInfer)
+
+
+def hold_answers(machine: Instance) -> None:
+    for sequence in machine.answering():
+        machine.hold(sequence)
+
+
+def test_fixed_chunks_cuts_and_joins_prompts_to_one_size():
+    play = Steps(FixedChunks(token_budget=8), role="prefill")
+    play.arrive(request(0, 5), request(1, 12), request(2, 3), request(3, 6))
+    for chunk in [{0: 5, 1: 3}, {1: 8}, {1: 1, 2: 3, 3: 4}, {3: 2}]:
+        assert play.step() == chunk
+        hold_answers(play.machine)
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("fcfs", [{0: 4}, {0: 2, 1: 2}, {2: 4}, {3: 1, 4: 3}]),
+        ("sjf", [{1: 2, 2: 2}, {2: 2, 0: 2}, {0: 4}, {3: 1, 4: 3}]),
+        ("ljf", [{0: 4}, {0: 2, 2: 2}, {2: 2, 1: 2}, {4: 3, 3: 1}]),
+    ],
+)
+def test_fixed_chunks_sorts_so_many_prompts_at_a_time(order: str, expected: list[dict[int, int]]):
+    play = Steps(FixedChunks(token_budget=4, order=order, num_sorted=3), role="prefill")
+    play.arrive(request(0, 6), request(1, 2), request(2, 4), request(3, 1), request(4, 3))
+    for chunk in expected:
+        assert play.step() == chunk
+        hold_answers(play.machine)
+
+
+def test_shortest_first_starves_no_long_prompt():
+    play = Steps(FixedChunks(token_budget=4, order="sjf", num_sorted=2), role="prefill").arrive(request(0, 40))
+    for k in range(1, 30):
+        play.arrive(request(k, 1))
+        play.step()
+        hold_answers(play.machine)
+    assert any(s.request.id == 0 for s in play.machine.held)
+
+
+# splitwise
+
+
+def test_splitwise_computes_prompts_first_and_answers_in_what_is_left():
+    play = Steps(Splitwise(token_budget=6)).arrive(*(request(k, 2) for k in range(3)))
+    assert play.step() == {0: 2, 1: 2, 2: 2}
+    play.arrive(request(3, 4))
+    assert play.step() == {3: 4, 0: 1, 1: 1}, "2 of the 6 tokens are left for answers"
+    play.arrive(request(4, 9))
+    assert play.step() == {4: 9}, "a longer one alone"
+    assert play.step() == dict.fromkeys(range(5), 1)
+
+
+def test_splitwise_pauses_no_answer_more_often_than_allowed():
+    play = Steps(Splitwise(token_budget=4, max_pauses=2)).arrive(request(0, 4, 20))
+    play.step()
+    told = []
+    for k in range(1, 8):
+        play.arrive(request(k, 4, 1))
+        told.append(0 in play.step())
+    assert told == [False, False, True, False, False, True, False]
+
+
 # chunked prefill
 
 
@@ -369,6 +402,10 @@ def test_policies_are_found_by_name():
         ("decode-only", {"max_num_sequences": "all"}),
         ("decode-only", {"max_context_tokens": 2.5}),
         ("decode-only", {"preempt": "kill"}),
+        ("fixed-chunks", {"order": "random"}),
+        ("fixed-chunks", {"num_sorted": 0}),
+        ("splitwise", {"max_pauses": 0}),
+        ("vtc", {"output_weight": -1}),
     ],
 )
 def test_a_parameter_out_of_range_is_named(name: str, parameters: dict):

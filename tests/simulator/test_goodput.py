@@ -7,7 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from course.errors import UserError
-from course.simulator.goodput import Goodput, Trial, find_goodput
+from course.simulator.experiment.build import Setup
+from course.simulator.experiment.load import load_experiment
+from course.simulator.goodput import Goodput, Trial, find_goodput, goodput, max_useful_rate
+from course.simulator.simulate import simulate
+from course.workload.slo import SLO
 
 
 def cliff(limit, tried=None):
@@ -61,11 +65,18 @@ def test_not_even_a_low_rate():
     assert found.limits == ("TTFT",)
 
 
-def test_no_limit_at_all():
-    found = find_goodput(cliff(math.inf), 0.9, start=1.0)
-    assert found.rate == 2.0**20
-    assert found.miss == math.inf
-    assert found.limits == ()
+def test_no_limit_up_to_the_highest_rate_worth_trying():
+    found = find_goodput(cliff(math.inf), 0.9, start=1.0, max_rate=100.0)
+    assert (found.rate, found.miss, found.limits) == (100.0, math.inf, ())
+    assert find_goodput(cliff(math.inf), 0.9, start=1000.0, max_rate=100.0).rate == 100.0
+
+
+@given(st.floats(0.01, 1000), st.floats(0.1, 100), st.floats(0.1, 2000))
+def test_no_higher_rate_is_tried(limit, start, highest):
+    tried = []
+    found = find_goodput(cliff(limit, tried), 0.9, start=start, max_rate=highest)
+    assert max(tried) <= highest
+    assert found.rate <= min(limit, highest)
 
 
 def test_per_gpu_divides_by_all_gpus():
@@ -85,3 +96,36 @@ def test_which_limit_is_the_tight_one():
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(UserError):
         find_goodput(cliff(1.0), **{"wanted": 0.9, **options})
+
+
+def experiment(*changes):
+    """Forty equal requests on a prefill and a decode instance."""
+    lengths = ["workload.lengths=", "workload.prompt_tokens=512", "workload.output_tokens=32", "workload.requests=40"]
+    return load_experiment("simdistserve-disaggregated", [*lengths, *changes])
+
+
+def test_of_an_experiment_and_what_simulate_says_of_the_same_rates():
+    found = goodput(experiment())
+    at_best = simulate(experiment(f"workload.rate={found.rate}")).attainment()
+    above = simulate(experiment(f"workload.rate={found.miss}")).attainment()
+    assert at_best.both >= 0.9 > above.both
+    assert found.num_gpus == 2
+    curve = {trial.rate: trial for trial in found.trials}
+    assert curve[found.rate] == (found.rate, at_best.ttft, at_best.tpot, at_best.both)
+
+
+def test_looser_limits_and_more_instances_allow_more():
+    base = goodput(experiment()).rate
+    assert goodput(experiment("slo.ttft=0.4")).rate > base
+    assert goodput(experiment("instances.0.count=2")).rate > base
+
+
+def test_the_highest_rate_worth_trying_has_all_requests_there_at_once():
+    workload = Setup(experiment()).workload  # 33 tokens: one more than the list says
+    assert max_useful_rate(workload, SLO(0.2, 0.1)) == pytest.approx(40 / (0.2 + 33 * 0.1))
+    assert max_useful_rate(workload, SLO(0.2, math.inf)) == pytest.approx(40 / 0.2)
+
+
+def test_requests_that_all_come_at_once_have_no_rate():
+    with pytest.raises(UserError, match="all-at-once"):
+        goodput(experiment("workload.arrivals=all-at-once"))

@@ -9,6 +9,7 @@ import numpy as np
 
 from course.curriculum.lesson_02_kv_cache.exercises import rotate
 from course.exercises import TORCH, Cases, call, define, expect
+from course.exercises.show import describe
 
 if TYPE_CHECKING:  # cells are granted it; listing exercises should not import it
     from torch import Tensor
@@ -326,8 +327,9 @@ def check_prefill(cached: list[int], prompt: list[int], chunk_size: int, kept: i
     said = f"With {cached} in the cache, the prompt {prompt} and chunks of {chunk_size}"
     expect(tokens == prompt, f"{said}, the cache must hold the prompt afterwards; yours holds {str(tokens)[:200]}")
     expect(steps == wanted, f"{said}, the steps are {wanted}; yours are {str(steps)[:200]}")
-    is_right = getattr(logits, "shape", None) == (97,) and logits.tolist() == followed(prompt)
-    expect(is_right, f"{said}, the logits behind the last token must be returned")
+    is_row = getattr(logits, "shape", None) == (97,)
+    expect(is_row, f"`prefill` must return logits, a tensor of shape (97,) here; yours returns {describe(logits)}")
+    expect(logits.tolist() == followed(prompt), f"{said}, the logits behind the last token must be returned")
 
 
 @prefill.check(hint="Nothing is cached. Cut the prompt into pieces of `chunk_size`; the last one may be shorter.")

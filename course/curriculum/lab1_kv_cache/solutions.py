@@ -350,6 +350,12 @@ exercises.attend.mistake(
     nudge="Your weights for the leftovers are 0, but a leftover may be NaN, and 0 · NaN is NaN. Cut those rows off.",
 )
 exercises.attend.mistake(
+    "cuts off nothing, and so everything",
+    replace=[("cache[:, :, :end]", "cache[:, :, : end - cache.shape[2]]")],
+    caught_by=hidden.every_sharing_and_a_full_cache,
+    nudge="`[:-n]` cuts n rows off the end, and all rows where n is 0. Say where the rows end: `[:end]`.",
+)
+exercises.attend.mistake(
     "exp without softmax",
     replace=[
         (

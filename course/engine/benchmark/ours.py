@@ -28,7 +28,7 @@ class CourseSystem:
         network = Transformer(config, random_weights(config), dtype=dtype, packed=packed)
         self.engine = LocalEngine(
             Model(model, network),
-            ChunkedPrefill(TOKEN_BUDGET, SLOTS),
+            ChunkedPrefill(token_budget=TOKEN_BUDGET, max_num_sequences=SLOTS),
             num_blocks=CACHE_TOKENS // BLOCK_SIZE,
             block_size=BLOCK_SIZE,
         )

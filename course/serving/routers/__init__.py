@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from course.serving.names import make
+from course.serving.parameters import make
 from course.serving.routers.base import Router, choose
+from course.serving.routers.least_pending_tokens import LeastPendingTokens
 from course.serving.routers.least_prefills import LeastPrefills
 from course.serving.routers.least_queued import LeastQueued
 from course.serving.routers.least_requests import LeastRequests
+from course.serving.routers.power_of_two import PowerOfTwo
+from course.serving.routers.prefix_aware import PrefixAware
 from course.serving.routers.round_robin import RoundRobin
 
 ROUTERS: dict[str, type] = {
     "round-robin": RoundRobin,
     "least-requests": LeastRequests,
+    "least-pending-tokens": LeastPendingTokens,
+    "power-of-two": PowerOfTwo,
+    "prefix-aware": PrefixAware,
     "least-prefills": LeastPrefills,
     "least-queued": LeastQueued,
 }
@@ -27,9 +33,12 @@ def make_router(name: str, **parameters: Any) -> Router:
 
 __all__ = [
     "ROUTERS",
+    "LeastPendingTokens",
     "LeastPrefills",
     "LeastQueued",
     "LeastRequests",
+    "PowerOfTwo",
+    "PrefixAware",
     "RoundRobin",
     "Router",
     "choose",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence as List
 
 from course.serving.instance import Instance
+from course.serving.routers.load import num_sequences
 from course.serving.sequence import Sequence
 
 
@@ -13,8 +14,4 @@ class LeastRequests:
 
     def choose(self, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
         """The candidate with the fewest sequences."""
-        return min(candidates, key=_num_sequences)  # the first of equals, and candidates are in order of their ids
-
-
-def _num_sequences(instance: Instance) -> int:
-    return len(instance.waiting) + len(instance.running) + len(instance.reserved)
+        return min(candidates, key=lambda i: (num_sequences(i), i.id))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from course.serving.names import make
+from course.serving.parameters import make
 from course.serving.plan import Scheduler
 from course.serving.schedulers.chunked_prefill import ChunkedPrefill
 from course.serving.schedulers.decode_first import DecodeFirst
 from course.serving.schedulers.decode_only import DecodeOnly
+from course.serving.schedulers.fixed_chunks import FixedChunks
 from course.serving.schedulers.orca import Orca
 from course.serving.schedulers.prefill_first import PrefillFirst
 from course.serving.schedulers.prefill_only import PrefillOnly
+from course.serving.schedulers.splitwise import Splitwise
 from course.serving.schedulers.static import Static
+from course.serving.schedulers.vtc import VirtualTokenCounter
 
 SCHEDULERS: dict[str, type] = {
     "static": Static,
@@ -22,6 +25,9 @@ SCHEDULERS: dict[str, type] = {
     "chunked-prefill": ChunkedPrefill,
     "prefill-only": PrefillOnly,
     "decode-only": DecodeOnly,
+    "fixed-chunks": FixedChunks,
+    "splitwise": Splitwise,
+    "vtc": VirtualTokenCounter,
 }
 
 
@@ -36,9 +42,12 @@ __all__ = [
     "ChunkedPrefill",
     "DecodeFirst",
     "DecodeOnly",
+    "FixedChunks",
     "Orca",
     "PrefillFirst",
     "PrefillOnly",
+    "Splitwise",
     "Static",
+    "VirtualTokenCounter",
     "make_scheduler",
 ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any, Literal
 
 from course.errors import UserError
 from course.serving.draft import Draft
+from course.serving.parameters import check_limits, check_positive, check_share
 from course.serving.plan import UNTIL_CHANGE, Plan
 from course.serving.sequence import Sequence, State
 from course.serving.view import InstanceView
@@ -23,28 +23,10 @@ def by_arrival(sequence: Sequence) -> tuple[int, int]:
     return sequence.rank, sequence.sample
 
 
-def check_positive(**parameters: Any) -> None:
-    """Raise UserError naming the parameter unless all are whole numbers, at least 1."""
-    for name, value in parameters.items():
-        if not isinstance(value, Integral) or value < 1:
-            raise UserError(f"{name} must be a whole number, at least 1, got {value!r}")
-
-
-def check_limits(**parameters: Any) -> None:
-    """`check_positive` for parameters that may also be None, for no limit."""
-    check_positive(**{name: value for name, value in parameters.items() if value is not None})
-
-
 def check_preempt(preempt: Any) -> None:
     """Raise UserError unless ``preempt`` names a way to preempt."""
     if preempt not in ("recompute", "swap"):
         raise UserError(f"preempt must be 'recompute' or 'swap', got {preempt!r}")
-
-
-def check_watermark(watermark: Any) -> None:
-    """Raise UserError unless ``watermark`` is a share of the blocks that leaves some to use."""
-    if not isinstance(watermark, Real) or not 0 <= float(watermark) < 1:
-        raise UserError(f"watermark is the share of blocks to keep spare, from 0 to below 1, got {watermark!r}")
 
 
 @dataclass(eq=False)
@@ -66,9 +48,11 @@ class OnDemand:
         check_limits(max_num_sequences=self.max_num_sequences)
         check_positive(token_budget=self.token_budget)
         check_preempt(self.preempt)
-        check_watermark(self.watermark)
+        check_share(watermark=self.watermark)
 
-    def admit(self, view: InstanceView, draft: Draft, split: bool = False) -> None:
+    def admit(
+        self, view: InstanceView, draft: Draft, split: bool = False, order: Iterable[Sequence] | None = None
+    ) -> None:
         """`admit` with the policy's limits."""
         admit(
             view,
@@ -77,6 +61,7 @@ class OnDemand:
             token_budget=self.token_budget,
             split=split,
             watermark=self.watermark,
+            order=order,
         )
 
 
@@ -147,9 +132,12 @@ def admit(
     token_budget: int = ANY,
     split: bool = False,
     watermark: float = 0.0,
+    order: Iterable[Sequence] | None = None,
 ) -> None:
     """Admit waiting sequences, first come first served, while sequences, tokens and blocks last.
 
+    ``order`` names the waiting sequences in another order; the next one is asked for only once the one before it is
+    admitted, and nobody overtakes one that finds no room.
     With ``split`` a prompt may be cut to what is left of ``token_budget``; without, it runs whole, and one longer
     than the budget runs as the only prompt. A prompt is admitted only if blocks for all of it are free beyond
     ``watermark`` (a share of all blocks, rounded down, kept for the growth of what runs), or if nothing runs. Nobody is
@@ -160,7 +148,7 @@ def admit(
     most = ANY if max_num_sequences is None else max_num_sequences
     num_running = draft.num_running
     admitted = False
-    for sequence in view.waiting:
+    for sequence in view.waiting if order is None else order:
         if num_running and num_running + sequence.num_slots > most:
             break
         left = draft.tokens_left(sequence)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from course.serving.parameters import check_share
 from course.serving.plan import Plan
-from course.serving.schedulers.common import Preempt, admit, check_preempt, check_watermark, settled
+from course.serving.schedulers.common import Preempt, admit, check_preempt, settled
 from course.serving.schedulers.turns import Turns
 from course.serving.view import InstanceView
 
@@ -26,7 +27,7 @@ class DecodeOnly:
 
     def __post_init__(self) -> None:
         check_preempt(self.preempt)
-        check_watermark(self.watermark)
+        check_share(watermark=self.watermark)
         self._turns = Turns(self.max_num_sequences, self.max_context_tokens)
 
     def schedule(self, view: InstanceView) -> Plan:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from course.serving.parameters import check_positive
 from course.serving.plan import Plan
-from course.serving.schedulers.common import admit_with_reservation, check_positive, run_all, settled
+from course.serving.schedulers.common import admit_with_reservation, run_all, settled
 from course.serving.view import InstanceView
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from course.serving.parameters import check_positive
 from course.serving.plan import Plan
-from course.serving.schedulers.common import admit, check_positive, run_decodes, settled
+from course.serving.schedulers.common import admit, run_decodes, settled
 from course.serving.view import InstanceView
 
 

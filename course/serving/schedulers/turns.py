@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from course.serving.draft import Draft
+from course.serving.parameters import check_limits
 from course.serving.plan import UNTIL_CHANGE
-from course.serving.schedulers.common import ANY, Preempt, by_arrival, check_limits, run_decodes, run_or_make_room
+from course.serving.schedulers.common import ANY, Preempt, by_arrival, run_decodes, run_or_make_room
 from course.serving.sequence import Sequence
 from course.serving.view import InstanceView
 

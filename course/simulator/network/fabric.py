@@ -48,8 +48,8 @@ class Fabric:
 
     Each accelerator has a port of link ``within`` in each direction (NVLink behind a switch, PCIe), and the shards of
     an instance move side by side: two instances of 4 accelerators are connected 4 times as fast. Between nodes every
-    instance of a node shares its one network card, ``across``; with ``card_per_gpu`` each accelerator has its own, as
-    in Splitwise's machines. Instances that ``places`` does not name stand on node 0 with one accelerator.
+    instance of a node shares its one network card, ``across``; with ``card_per_gpu`` each accelerator has its own.
+    Instances that ``places`` does not name stand on node 0 with one accelerator.
     """
 
     within: Link

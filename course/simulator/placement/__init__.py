@@ -3,4 +3,5 @@
 ``machines``    GPUs in nodes, and all candidates that fit
 ``algorithms``  DistServe's algorithms 1 and 2: from judged candidates to a placement
 ``layout``      which stage of which instance stands on which GPU
+``trials``      judging candidates by simulation, many at a time
 """

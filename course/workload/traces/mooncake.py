@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import groupby
 
 import numpy as np
 
@@ -70,13 +69,11 @@ def spread_ticks(rows: Sequence[TraceRow], tick_s: float, seed: int = 0) -> list
     """
     if not tick_s > 0:
         raise UserError(f"a tick of {tick_s} s cannot be spread; Mooncake's conversation trace has 3 s")
-    rng = generator(seed, "spread ticks")
-    ticks = [(time_s, list(group)) for time_s, group in groupby(rows, key=lambda row: row.arrival_s)]
-    ends_s = [time_s for time_s, _ in ticks[1:]] + [float("inf")]
-    spread: list[TraceRow] = []
-    for (time_s, group), next_s in zip(ticks, ends_s, strict=True):
-        width_s = min(tick_s, next_s - time_s)
-        offsets_s = np.sort(rng.random(len(group))) * width_s
-        times_s = np.round(time_s + offsets_s, 6).tolist()
-        spread += [replace(row, arrival_s=t) for row, t in zip(group, times_s, strict=True)]
-    return spread
+    times_s = np.array([row.arrival_s for row in rows])
+    begins = np.append(True, times_s[1:] != times_s[:-1])[: len(rows)]
+    tick = np.cumsum(begins) - 1
+    widths_s = np.minimum(tick_s, np.append(np.diff(times_s[begins]), np.inf))
+    shares = generator(seed, "spread ticks").random(len(rows))
+    shares = shares[np.lexsort((shares, tick))]  # in order within each tick
+    spread_s = np.round(times_s + shares * widths_s[tick], 6).tolist()
+    return [replace(row, arrival_s=time_s) for row, time_s in zip(rows, spread_s, strict=True)]

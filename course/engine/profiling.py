@@ -1,0 +1,182 @@
+"""How long steps of this engine take on this machine: the measurements behind the simulator's ``measured`` cost model.
+
+Every step is a real one: a scheduler proposes it, the control plane checks it, the network computes it. Only the way
+there is cut short: what a step needs in the cache is declared computed without being computed, which changes no time,
+since arithmetic takes as long with any numbers.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from course.engine.executor import Executor, Token
+from course.engine.local import LocalEngine
+from course.model.loading import Model
+from course.serving.batch import Batch
+from course.serving.plan import Chunk, Plan
+from course.serving.view import InstanceView
+
+CACHE_TOKENS = 40_000
+NUM_WARM_UPS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """A step: ``prompts`` as (tokens in the cache, tokens to compute), ``contexts`` as cached tokens of each decode."""
+
+    prompts: tuple[tuple[int, int], ...] = ()
+    contexts: tuple[int, ...] = ()
+
+
+def default_steps(max_context: int, seed: int = 0) -> list[StepShape]:
+    """Prompts whole, in chunks and together; decodes from 1 to 64 sequences, short to long; and both in one step.
+
+    Lengths beyond ``max_context`` are left out. Contexts of one step spread from half to one and a half times their
+    mean, as those of a real batch do.
+    """
+    rng = random.Random(seed)
+
+    def spread(num: int, mean: int) -> tuple[int, ...]:
+        return tuple(max(1, round(mean * rng.uniform(0.5, 1.5))) for _ in range(num))
+
+    whole = [((0, n),) for n in (4, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)]
+    chunks = [((start, n),) for n in (32, 128, 256) for start in (128, 512, 1024, 2048)]
+    together = [((0, n),) * num for num, n in ((2, 64), (4, 32), (4, 128), (8, 64), (2, 256), (16, 32), (3, 512))]
+    prompts = [StepShape(prompts=each) for each in whole + chunks + together]
+    decodes = [
+        StepShape(contexts=spread(num, mean))
+        for num in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+        for mean in (16, 64, 128, 256, 512, 1024, 2048)
+        if num * mean <= CACHE_TOKENS // 3
+    ]
+    mixed = [
+        StepShape(((start, n),), spread(num, mean))
+        for num, mean in ((2, 128), (8, 128), (8, 512), (24, 256), (48, 128))
+        for start, n in ((0, 16), (0, 64), (0, 192), (256, 192), (0, 448))
+    ]
+    return [step for step in prompts + decodes + mixed if _longest(step) + 8 <= max_context]
+
+
+def _longest(step: StepShape) -> int:
+    return max([start + n for start, n in step.prompts] + list(step.contexts))
+
+
+class StepTimer:
+    """Runs steps of any shape on a model and says how long each took, in seconds."""
+
+    def __init__(self, model: Model, block_size: int = 16, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
+        self.engine = LocalEngine(model, _Proposal(), num_blocks=CACHE_TOKENS // block_size, block_size=block_size)
+        self._proposal: _Proposal = self.engine.instance.scheduler  # type: ignore[assignment]
+        self.executor = _Executor(model.network, CACHE_TOKENS // block_size, block_size)
+        self.executor.cache.blocks.normal_(generator=torch.Generator(self.executor.cache.blocks.device).manual_seed(0))
+        self.engine.executor = self.executor
+
+    def time_s(self, step: StepShape) -> float:
+        """One step of that shape, from asking the scheduler to reporting the tokens."""
+        try:
+            self._fill(step)
+            start_s = self.clock()
+            self.engine.step()
+            return self.clock() - start_s
+        finally:
+            for request_id in {request_id for request_id, _ in self.engine.answers}:
+                self.engine.cancel(request_id)
+
+    def _fill(self, step: StepShape) -> None:
+        """Let the requests in and declare computed what the step finds in the cache."""
+        already: dict[int, int] = {}
+        for context in step.contexts:
+            [answer] = self.engine.submit([0] * context, 4, ignore_end=True)
+            already[answer.request_id] = context
+        chunks: dict[int, int] = {}
+        for start, num_tokens in step.prompts:
+            [answer] = self.engine.submit([0] * (start + num_tokens), 1, ignore_end=True)
+            chunks[answer.request_id] = num_tokens
+            if start:
+                already[answer.request_id] = start
+        if already:
+            self._proposal.chunks, self._proposal.decode_all = already, False
+            self.executor.declares = True
+            self.engine.step()
+            self.executor.declares = False
+        self._proposal.chunks, self._proposal.decode_all = chunks, bool(step.contexts)
+
+
+class _Proposal:
+    """A scheduler that proposes exactly one step: so many tokens for each of these requests."""
+
+    def __init__(self) -> None:
+        self.chunks: dict[int, int] = {}
+        self.decode_all = False
+
+    def schedule(self, view: InstanceView) -> Plan:
+        sequences = {s.request.id: s for s in (*view.waiting, *view.running)}
+        chunks = [Chunk(sequences[i], num_tokens) for i, num_tokens in self.chunks.items() if i in sequences]
+        return Plan(chunks, decode_all=self.decode_all)
+
+
+class _Executor(Executor):
+    """An executor that can declare a batch computed instead of computing it."""
+
+    declares = False
+
+    def execute(self, batch: Batch) -> list[Token]:
+        if not self.declares:
+            return super().execute(batch)
+        sampling = [sequence for chunk in batch.chunks for sequence in chunk.samples]
+        return [self._append(sequence, self.texts[sequence.id], 0) for sequence in sampling]
+
+
+class Recording:
+    """Times of ``steps``: ``seconds[i]`` has one for each round of step i.
+
+    Every round has an order of its own, so that a slow minute hits all steps alike. ``clock`` may be
+    ``time.thread_time``: on a busy machine it counts only what this thread computed.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        steps: Sequence[StepShape],
+        block_size: int = 16,
+        seed: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.steps = list(steps)
+        self.seconds: list[list[float]] = [[] for _ in steps]
+        self._timer = StepTimer(model, block_size, clock)
+        self._rng = random.Random(seed)
+        for step in self._rng.sample(self.steps, min(len(self.steps), NUM_WARM_UPS)):
+            self._timer.time_s(step)
+
+    def run_round(self, on_step: Callable[[], object] = lambda: None) -> None:
+        """Time every step once more."""
+        for i in self._rng.sample(range(len(self.steps)), len(self.steps)):
+            self.seconds[i].append(self._timer.time_s(self.steps[i]))
+            on_step()
+
+
+def peak_rates(device: str = "cpu", seconds: float = 2.0) -> tuple[float, float]:
+    """FLOPs/s of a large float32 matrix product and bytes/s of reading a large array: the best of many tries."""
+    size = 1024 if device == "cpu" else 8192
+    left, right = torch.randn(2, size, size, device=device)
+    array = torch.ones(64 * 2**20, device=device)  # 256 MiB: no cache holds it
+    product_s = _best_s(lambda: (left @ right)[0, 0].item(), seconds / 2)  # item() waits for the device
+    return 2 * size**3 / product_s, array.numel() * array.element_size() / _best_s(
+        lambda: array.sum().item(), seconds / 2
+    )
+
+
+def _best_s(function: Callable[[], object], seconds: float) -> float:
+    best_s, end_s = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end_s:
+        start_s = time.perf_counter()
+        function()
+        best_s = min(best_s, time.perf_counter() - start_s)
+    return best_s
