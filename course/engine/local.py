@@ -89,7 +89,7 @@ class LocalEngine:
             self.answers[sequence.id].tokens.append(token)
             self.recorder.on_token(sequence.request.id, now_s, sequence.sample)
         results = [TokenResult(t.sequence, t.finished, t.block_hash) for t in tokens]
-        self._carry_out(self.cluster.on_batch_done(batch.instance_id, results, now_s))
+        self._carry_out(self.cluster.on_batch_done(batch, results, now_s))
         return tokens
 
     def _carry_out(self, actions: list[Action]) -> None:

@@ -69,8 +69,8 @@ class WatchedCluster(Cluster):
         self, instances: Iterable[Instance], router: Router | None = None, decode_router: Router | None = None
     ) -> None:
         self.history = History()
-        self._began: dict[int, tuple[float, tuple[ChunkRun, ...]]] = {}
-        self._num_steps: dict[int, int] = {}  # of the batch that runs, as far as reported
+        self._began: dict[Batch, tuple[float, tuple[ChunkRun, ...]]] = {}
+        self._num_steps: dict[Batch, int] = {}  # of the batch that runs, as far as reported
         self._moving: dict[int, Move] = {}
         super().__init__(instances, router, decode_router)
         self.history.roles = {instance.id: instance.role for instance in self.instances.values()}
@@ -81,8 +81,8 @@ class WatchedCluster(Cluster):
         for action in actions:
             match action:
                 case RunBatch(batch):
-                    self._began[batch.instance_id] = (now_s, chunk_runs(batch))
-                    self._num_steps[batch.instance_id] = 0
+                    self._began[batch] = (now_s, chunk_runs(batch))
+                    self._num_steps[batch] = 0
         return actions
 
     def start_transfers(self, now_s: float) -> list[Action]:
@@ -96,22 +96,22 @@ class WatchedCluster(Cluster):
                 self._moving[transfer.id] = Move(*transfer.sequence.id, source, target, now_s, now_s, num_blocks)
         return actions
 
-    def on_batch_progress(self, instance_id: int, num_steps: int, now_s: float) -> list[Action]:
+    def on_batch_progress(self, batch: Batch, num_steps: int, now_s: float) -> list[Action]:
         """Count the steps of the batch that runs."""
-        self._num_steps[instance_id] += num_steps
-        return super().on_batch_progress(instance_id, num_steps, now_s)
+        self._num_steps[batch] += num_steps
+        return super().on_batch_progress(batch, num_steps, now_s)
 
     def on_batch_done(
-        self, instance_id: int, results: list[TokenResult], now_s: float, num_steps: int = 1
+        self, batch: Batch, results: list[TokenResult], now_s: float, num_steps: int = 1
     ) -> list[Action]:
         """Note what ended."""
-        if began := self._began.pop(instance_id, None):
+        if began := self._began.pop(batch, None):
             start_s, chunks = began
-            num_steps_in_all = self._num_steps.pop(instance_id) + num_steps
+            num_steps_in_all = self._num_steps.pop(batch) + num_steps
             if num_steps_in_all > 1:
                 chunks = tuple(chunk._replace(num_tokens=num_steps_in_all) for chunk in chunks)
-            self.history.steps.append(Step(instance_id, start_s, now_s, chunks, num_steps_in_all))
-        return super().on_batch_done(instance_id, results, now_s, num_steps)
+            self.history.steps.append(Step(batch.instance_id, start_s, now_s, chunks, num_steps_in_all))
+        return super().on_batch_done(batch, results, now_s, num_steps)
 
     def on_transfer_done(self, transfer_id: int, now_s: float) -> list[Action]:
         """Note what has arrived."""

@@ -8,11 +8,12 @@ A data plane (the engine or the simulator) carries out a `Batch` in this order:
 4. ``chunks``: one forward pass over all chunks packed together; a token is sampled for
    every chunk whose ``samples`` is not empty.
 
-It answers with a `StepResult`.
+It answers with a `TokenResult` for each token that was sampled.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence as List
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,24 +51,32 @@ class BlockCopy(NamedTuple):
 class Batch:
     """One step of one instance. ``step`` numbers the steps of that instance from 0.
 
-    The chunks are ``prompts`` (whatever is not a plain decode step) and one token for each of ``decodes``.
+    The chunks are ``prompts`` (whatever is not a decode step) and one token for each of ``decodes``.
     ``holds`` is a permission to run the batch that many times in a row, each time one token further, before its end is
-    reported; a data plane that reports after one step is always right.
+    reported; a data plane that reports after one step is always right, and one that runs several reports, at the
+    latest, when the first answer ends.
     """
 
     instance_id: int
     step: int
     prompts: list[ScheduledChunk] = field(default_factory=list)
     decodes: tuple[Sequence, ...] = ()
-    swap_out: list[BlockCopy] = field(default_factory=list)
-    copies: list[BlockCopy] = field(default_factory=list)
-    swap_in: list[BlockCopy] = field(default_factory=list)
+    num_decode_context_tokens: int = 0  # tokens that the decodes have in the cache before the (first) step
+    swap_out: List[BlockCopy] = ()
+    copies: List[BlockCopy] = ()
+    swap_in: List[BlockCopy] = ()
     holds: int = 1
+    # for those who count many steps at once:
+    ticks: bool = False  # the decodes are all that decode on the instance, and its clock counts their steps
+    fresh: List[Sequence] = ()  # those of the decodes that were not in the last batch that ticked
+    leaving: list[Sequence] = field(default_factory=list)  # ended while the batch was still writing their blocks
 
     @property
     def chunks(self) -> list[ScheduledChunk]:
         """All chunks, decodes first. Positions are those of the step that runs now."""
-        decodes = [ScheduledChunk(s, s._num_computed, 1, s._block_table, (s,)) for s in self.decodes]
+        for sequence in self.decodes:
+            sequence._clock.name_blocks(sequence)
+        decodes = [ScheduledChunk(s, s.num_computed_tokens, 1, s._block_table, (s,)) for s in self.decodes]
         return decodes + self.prompts
 
     @property
@@ -76,19 +85,19 @@ class Batch:
         return len(self.decodes)
 
     @property
-    def num_decode_context_tokens(self) -> int:
-        """Tokens that the decodes have in the cache before the step that runs now."""
-        return sum([s._num_computed for s in self.decodes])
-
-    @property
     def num_tokens(self) -> int:
         """Tokens computed by one forward pass."""
-        return len(self.decodes) + sum(chunk.num_tokens for chunk in self.prompts)
+        return len(self.decodes) + sum([chunk.num_tokens for chunk in self.prompts])
 
     @property
     def sequences(self) -> list[Sequence]:
         """The sequences that have a chunk."""
         return [*self.decodes, *(chunk.sequence for chunk in self.prompts)]
+
+    @property
+    def only_decodes(self) -> bool:
+        """Whether the step is one token for each of ``decodes`` and nothing else."""
+        return bool(self.decodes) and not (self.prompts or self.copies or self.swap_out or self.swap_in)
 
 
 class TokenResult(NamedTuple):

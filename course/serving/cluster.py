@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from course.errors import UserError
 from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, SequenceForked, Transfer, WakeAt
-from course.serving.batch import TokenResult
+from course.serving.batch import Batch, TokenResult
 from course.serving.instance import Instance
 from course.serving.routers import LeastRequests, RoundRobin, Router, choose
 from course.serving.sequence import Sequence, State
@@ -46,11 +46,12 @@ class Cluster:
         self._to_decide: dict[int, None] = {}
         self._undelivered: list[Action] = []
         self._num_arrivals = 0
+        self._sort_by_role()
         for instance in instances:
             self._add(instance)
-        if not self._with_role("prefill"):
+        if not self._prefillers:
             raise UserError("a cluster needs at least one instance with role 'mixed' or 'prefill'")
-        if self._splits and not self._with_role("decode"):
+        if self._splits and not self._decoders:
             raise UserError("a cluster with role 'prefill' needs an instance with role 'decode' or 'mixed'")
 
     # requests
@@ -73,22 +74,27 @@ class Cluster:
 
     # steps
 
-    def on_batch_progress(self, instance_id: int, num_steps: int, now_s: float) -> list[Action]:
+    def on_batch_progress(self, batch: Batch, num_steps: int, now_s: float) -> list[Action]:
         """So many steps of a batch that holds for more are done, and the next one runs."""
-        if instance := self.instances.get(instance_id):
-            instance.advance(num_steps)
+        if instance := self.running(batch):
+            instance.advance(batch, num_steps)
         return []
 
-    def on_batch_done(
-        self, instance_id: int, results: list[TokenResult], now_s: float, num_steps: int = 1
-    ) -> list[Action]:
-        """An instance has finished its batch, ``num_steps`` after the last report.
+    def on_stage_free(self, batch: Batch, now_s: float) -> list[Action]:
+        """The batch has left the first stage of a pipeline: another one may enter."""
+        if instance := self.running(batch):
+            instance.entry_is_free = True
+            self._wake(instance)
+        return []
+
+    def on_batch_done(self, batch: Batch, results: list[TokenResult], now_s: float, num_steps: int = 1) -> list[Action]:
+        """A batch is finished, ``num_steps`` after the last report.
 
         ``results`` are those of the last step; `TokenResult` says whose are needed.
         """
-        if (instance := self.instances.get(instance_id)) is None:
-            return []  # the instance was lost meanwhile: its sequences are elsewhere
-        ended, forked = instance.complete(results, num_steps)
+        if (instance := self.running(batch)) is None:
+            return []
+        ended, forked = instance.complete(batch, results, num_steps)
         self._wake(instance)
         actions: list[Action] = []
         for sibling in forked:
@@ -102,6 +108,11 @@ class Cluster:
                 instance.hold(sequence)
                 self.handovers.add(sequence, instance)
         return actions
+
+    def running(self, batch: Batch) -> Instance | None:
+        """The instance that runs the batch; None if it was lost meanwhile, be it back or not."""
+        instance = self.instances.get(batch.instance_id)
+        return instance if instance and batch in instance.in_flight else None
 
     def on_timer(self, now_s: float) -> list[Action]:
         """A time that an action asked for has come: idle instances are asked again."""
@@ -161,11 +172,11 @@ class Cluster:
         """
         if (lost := self.instances.pop(instance_id, None)) is None:
             return []
+        self._sort_by_role()
         self._to_decide.pop(instance_id, None)
         actions = self.handovers.lose(lost)
         orphans = lost.sequences
-        for sequence in orphans:
-            sequence._forget_computed()
+        lost.abandon()
         actions += self._start_over(orphans, now_s)
         for sequence, home in list(self._home.items()):
             if home.role == "prefill" and (reason := self._why_never(sequence, "decode")):
@@ -192,7 +203,7 @@ class Cluster:
             if instance.is_idle and instance.has_work:
                 if self._ask(instance, now_s):
                     continue
-            elif instance.in_flight and instance.in_flight.holds > 1:
+            elif instance.in_flight and instance.in_flight[0].holds > 1:
                 actions.append(CutShort(instance.id))
             self._to_decide.pop(instance.id)
             if not self._to_decide:
@@ -219,9 +230,10 @@ class Cluster:
         A driver whose transfers may take no time calls this, and reports their ends, before it calls `decide`.
         """
         actions: list[Action] = []
-        for action in self.handovers.start(self._with_role("decode"), now_s):
-            self._wake(action.transfer.target)
-            actions.append(action)
+        if self.handovers.waiting:
+            for action in self.handovers.start(self._decoders, now_s):
+                self._wake(action.transfer.target)
+                actions.append(action)
         return actions
 
     # inside
@@ -231,20 +243,21 @@ class Cluster:
         """Sequences that have not ended."""
         return sum(not s.is_ended for group in self._sequences.values() for s in group)
 
-    @property
-    def _splits(self) -> bool:
-        return any(i.role == "prefill" for i in self.instances.values())
-
-    def _with_role(self, phase: str) -> list[Instance]:
-        return [i for i in self.instances.values() if i.role in (phase, "mixed")]
-
     def _add(self, instance: Instance) -> None:
         if instance.id in self.instances:
             raise UserError(f"two instances have the id {instance.id}; ids must differ")
         if instance.sequences or not instance.is_idle:
             raise UserError(f"instance {instance.id} is not empty; one that was lost comes back as a new Instance")
         self.instances = dict(sorted({**self.instances, instance.id: instance}.items()))
+        self._sort_by_role()
         self._wake(instance)
+
+    def _sort_by_role(self) -> None:
+        """To be called whenever an instance comes, goes or changes its role."""
+        everyone = list(self.instances.values())
+        self._prefillers = [i for i in everyone if i.role != "decode"]
+        self._decoders = [i for i in everyone if i.role != "prefill"]
+        self._splits = any(i.role == "prefill" for i in everyone)
 
     def _wake(self, instance: Instance) -> None:
         """Let the instance be asked at the next decision, unless it was lost."""
@@ -254,15 +267,20 @@ class Cluster:
     def _why_never(self, sequence: Sequence, *phases: str) -> str | None:
         """Why no instance could serve the sequence in one of the phases (those to come unless named), or None."""
         for phase in phases or (("prefill", "decode") if self._splits else ("prefill",)):
-            reasons = [i.why_never(sequence) for i in self._with_role(phase)]
-            if not reasons:
+            instances = self._prefillers if phase == "prefill" else self._decoders
+            if not instances:
                 return f"request {sequence.request.id}: no {phase} instance is left"
-            if all(reasons):
-                return reasons[0]
+            first_reason = ""
+            for instance in instances:
+                if (reason := instance.why_never(sequence)) is None:
+                    break
+                first_reason = first_reason or reason
+            else:
+                return first_reason
         return None
 
     def _route(self, sequence: Sequence, now_s: float) -> None:
-        candidates = [i for i in self._with_role("prefill") if not i.why_never(sequence)]
+        candidates = [i for i in self._prefillers if not i.why_never(sequence)]
         instance = choose(self.router, candidates, sequence, now_s)
         instance.enqueue(sequence)
         self._home[sequence] = instance

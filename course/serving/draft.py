@@ -30,6 +30,7 @@ class Draft:
         self.num_free_blocks = self._pool.num_free_blocks
         self.num_free_host_blocks = self._memory.num_free_host_blocks
         self.num_tokens = 0
+        self._passed = Plan()  # the same again, which nobody else can change
 
     @property
     def plan(self) -> Plan:
@@ -45,6 +46,18 @@ class Draft:
         unforked = sum(s.num_slots - 1 for s in running if s not in decoding) if len(running) > len(decoding) else 0
         return len(running) + unforked + admitted - preempted
 
+    def vouches_for(self, plan: Plan) -> bool:
+        """Whether this plan is the one that was drafted here, entry by entry: it need not be checked again then."""
+        passed = self._passed
+        return (
+            plan is self._plan
+            and plan.chunks == passed.chunks
+            and plan.decode_all is passed.decode_all
+            and plan.preempt == passed.preempt
+            and plan.refuse == passed.refuse
+            and plan.wake_at_s == passed.wake_at_s
+        )
+
     # chunks
 
     def tokens_left(self, sequence: Sequence) -> int:
@@ -55,7 +68,8 @@ class Draft:
         """Free blocks that computing ``num_tokens`` more tokens of the sequence takes."""
         start = self._start(sequence)
         total = self._pool.blocks_for(start + num_tokens)
-        if sequence.state is State.RUNNING:
+        if sequence._state is State.RUNNING:
+            sequence._clock.name_blocks(sequence)
             return total - len(sequence._block_table) + (self._block_to_copy(sequence) is not None)
         if sequence.is_swapped:
             return total
@@ -90,11 +104,13 @@ class Draft:
             self._revived.update(self._memory.cached_prefix(sequence))
         self.num_free_blocks -= needed
         self.num_tokens += num_tokens
-        self._plan.chunks.append(Chunk(sequence, num_tokens))
+        chunk = Chunk(sequence, num_tokens)
+        self._plan.chunks.append(chunk)
+        self._passed.chunks.append(chunk)
 
     def can_decode_all(self) -> bool:
         """Whether there are blocks for one more token of every sequence that decodes."""
-        return self._memory.blocks_for_decodes(self._instance.decoding) <= self.num_free_blocks
+        return self._memory.blocks_for_decodes() <= self.num_free_blocks
 
     def decode_all(self) -> None:
         """Run one token of every sequence that decodes."""
@@ -102,7 +118,7 @@ class Draft:
         for sequence in self._used:
             if sequence in decoding:
                 raise PlanError(f"{sequence!r} appears twice in one plan: decode_all includes it")
-        needed = self._memory.blocks_for_decodes(decoding)
+        needed = self._memory.blocks_for_decodes()
         if needed > self.num_free_blocks:
             raise PlanError(
                 f"decode_all needs {needed} blocks for {len(decoding)} sequences but {self.num_free_blocks} are free; "
@@ -110,19 +126,20 @@ class Draft:
             )
         self.num_free_blocks -= needed
         self.num_tokens += len(decoding)
-        self._plan.decode_all = True
+        self._plan.decode_all = self._passed.decode_all = True
 
     # preemptions and refusals
 
     def can_swap(self, sequence: Sequence) -> bool:
         """Whether host memory has room for the blocks of a running sequence."""
-        return len(sequence._block_table) <= self.num_free_host_blocks
+        return len(sequence.block_table) <= self.num_free_host_blocks
 
     def preempt(self, sequence: Sequence, swap: bool = False) -> None:
         """Take a running sequence off the device; its blocks are free for this plan's chunks."""
         self._check(sequence, "preempt")
         if sequence.state is not State.RUNNING:
             raise PlanError(f"{sequence!r} is not running, so it cannot be preempted")
+        sequence._clock.name_blocks(sequence)
         if swap:
             if not self.can_swap(sequence):
                 raise PlanError(
@@ -131,11 +148,13 @@ class Draft:
                 )
             self.num_free_host_blocks -= len(sequence._block_table)
         self._used.add(sequence)
-        for block in sequence._block_table:
+        for block in sequence.block_table:
             self._released[block] = self._released.get(block, 0) + 1
             if self._released[block] == self._pool.references(block) and block not in self._revived:
                 self.num_free_blocks += 1
-        self._plan.preempt.append(Preemption(sequence, swap))
+        preemption = Preemption(sequence, swap)
+        self._plan.preempt.append(preemption)
+        self._passed.preempt.append(preemption)
 
     def refuse(self, sequence: Sequence, reason: str) -> None:
         """Turn away a request that has not begun."""
@@ -143,14 +162,16 @@ class Draft:
         if sequence.state is not State.WAITING:
             raise PlanError(f"{sequence!r} has begun, so it cannot be refused any more")
         self._used.add(sequence)
-        self._plan.refuse.append(Refusal(sequence, reason))
+        refusal = Refusal(sequence, reason)
+        self._plan.refuse.append(refusal)
+        self._passed.refuse.append(refusal)
 
     def wake_at(self, time_s: float) -> None:
         """Ask to be called again at ``time_s`` even if nothing happens until then."""
         if not isinstance(time_s, int | float) or not self._instance.now_s < time_s < inf:
             raise PlanError(f"wake_at_s must be a time after now ({self._instance.now_s} s), got {time_s!r}")
         earlier = self._plan.wake_at_s
-        self._plan.wake_at_s = time_s if earlier is None else min(earlier, time_s)
+        self._plan.wake_at_s = self._passed.wake_at_s = time_s if earlier is None else min(earlier, time_s)
 
     # inside
 
@@ -159,12 +180,14 @@ class Draft:
             raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not a sequence")
         if sequence not in self._instance.running and sequence not in self._instance.waiting:
             raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not on instance {self._instance.id}")
+        if sequence in self._instance.busy:
+            raise PlanError(f"{sequence!r} is in the pipeline already; it can run again when it comes out")
         if sequence in self._used or (self._plan.decode_all and sequence in self._instance.decoding):
             raise PlanError(f"{sequence!r} appears twice in one plan")
 
     def _start(self, sequence: Sequence) -> int:
-        if sequence._num_computed or sequence.state is State.RUNNING:
-            return sequence._num_computed
+        if sequence._num_computed or sequence._state is State.RUNNING:
+            return sequence.num_computed_tokens
         return len(self._memory.cached_prefix(sequence)) * self._pool.block_size
 
     def _block_to_copy(self, sequence: Sequence) -> int | None:

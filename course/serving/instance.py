@@ -35,6 +35,10 @@ class Instance:
 
     ``role`` is what the cluster uses the instance for: prompts only ("prefill"), answers only ("decode") or
     both ("mixed"). The instance itself treats all alike.
+
+    With ``num_stages`` > 1 its layers are spread over that many pipeline stages: another batch may enter as soon as the
+    first stage is free, so that many are in flight. A sequence is in one of them at most, and each takes its share of
+    the sequences that decode. ``max_context_tokens`` is the model's: a longer prompt cannot run here.
     """
 
     def __init__(
@@ -47,29 +51,40 @@ class Instance:
         role: Role = "mixed",
         prefix_cache: bool = False,
         num_host_blocks: int = 0,
+        num_stages: int = 1,
+        max_context_tokens: int | None = None,
     ) -> None:
         if role not in get_args(Role):
             raise UserError(f"instance {id}: unknown role {role!r}; it is mixed, prefill or decode")
+        if num_stages < 1:
+            raise UserError(f"instance {id}: num_stages must be at least 1, got {num_stages}")
         self.id = id
         self.role: Role = role
         self.scheduler = scheduler
         self.memory = Memory(BlockPool(num_blocks, block_size, prefix_cache), num_host_blocks)
+        self._capacity_tokens = num_blocks * block_size
+        self._max_context_tokens = max_context_tokens
         self.waiting: OrderedDict[Sequence, None] = OrderedDict()
         self.running: dict[Sequence, None] = {}
-        self.decoding: dict[Sequence, None] = {}  # those of `running` whose last step sampled a token
+        self.decoding = self.memory.decoding  # those of `running` whose last step sampled a token
         self.held: dict[Sequence, None] = {}  # prompt computed, waits to be moved elsewhere
         self.reserved: dict[int, list[int]] = {}  # by transfer: blocks for what is being moved here
-        self.in_flight: Batch | None = None
+        self.num_stages = num_stages
+        self.in_flight: list[Batch] = []
+        self.busy: set[Sequence] = set()  # in the pipeline, where there is one
+        self.entry_is_free = True  # the first stage, that is; without a pipeline, the whole instance
         self.now_s = 0.0
         self._num_steps = 0
+        self._view = InstanceView(self)
+        self._to_publish: dict[Sequence, None] = {}  # decode, and have blocks to publish once they are full
 
     def __repr__(self) -> str:
         return f"<instance {self.id} {self.role}: {len(self.running)} running, {len(self.waiting)} waiting>"
 
     @property
     def is_idle(self) -> bool:
-        """Whether no batch is running."""
-        return self.in_flight is None
+        """Whether another batch may start."""
+        return self.entry_is_free and len(self.in_flight) < self.num_stages
 
     @property
     def has_work(self) -> bool:
@@ -83,13 +98,20 @@ class Instance:
 
     def why_never(self, sequence: Sequence) -> str | None:
         """Why the sequence could not run here even alone, or None if it could."""
+        longest = self._max_context_tokens
+        if longest is not None and sequence.num_prompt_tokens > longest:
+            return (
+                f"request {sequence.request.id} has a prompt of {sequence.num_prompt_tokens} tokens and the model of "
+                f"instance {self.id} a context of {longest}; shorten the prompt"
+            )
         pool = self.memory.pool
         most = sequence.num_known_tokens if self.role == "prefill" else sequence.num_tokens_at_most
-        if (needed := pool.blocks_for(most)) <= pool.num_blocks:
+        if most <= self._capacity_tokens:
             return None
         return (
-            f"request {sequence.request.id} may need {most} tokens = {needed} blocks of {pool.block_size} "
-            f"but instance {self.id} has {pool.num_blocks}; give it more blocks or ask for fewer tokens"
+            f"request {sequence.request.id} may need {most} tokens = {pool.blocks_for(most)} blocks of "
+            f"{pool.block_size} but instance {self.id} has {pool.num_blocks}; give it more blocks or "
+            "ask for fewer tokens"
         )
 
     def enqueue(self, sequence: Sequence) -> None:
@@ -98,7 +120,9 @@ class Instance:
         Its place is looked for from the end that is near.
         """
         place = _place(sequence)
-        if sequence.state is State.PREEMPTED:
+        if not self.waiting or _place(next(reversed(self.waiting))) < place:
+            self.waiting[sequence] = None
+        elif sequence.state is State.PREEMPTED:
             before = list(takewhile(lambda other: _place(other) < place, self.waiting))
             self.waiting[sequence] = None
             for each in (sequence, *reversed(before)):
@@ -113,8 +137,10 @@ class Instance:
 
     def schedule(self, now_s: float) -> Decision:
         """Ask the scheduler and carry its plan out. Raises PlanError, with nothing changed, if the plan is invalid."""
-        self.now_s = now_s
-        plan = self.scheduler.schedule(InstanceView(self, now_s))
+        view = self._view
+        self.now_s = view.now_s = now_s
+        view._draft = None
+        plan = self.scheduler.schedule(view)
         self.validate(plan)
         return self._apply(plan)
 
@@ -122,6 +148,10 @@ class Instance:
         """Raise PlanError, naming the sequence and the rule, unless the plan can be carried out."""
         if not isinstance(plan, Plan):
             raise PlanError(f"schedule() must return a Plan, it returned {plan!r}")
+        if type(plan.holds) is not int or plan.holds < 1:
+            raise PlanError(f"a plan holds for at least 1 step, got {plan.holds!r}")
+        if (drafted := self._view._draft) and drafted.vouches_for(plan):
+            return
         _check_entries("chunks", plan.chunks, "Chunk(sequence, num_tokens)")
         _check_entries("preempt", plan.preempt, "Preemption(sequence, swap)")
         _check_entries("refuse", plan.refuse, "Refusal(sequence, reason)")
@@ -134,8 +164,6 @@ class Instance:
             draft.decode_all()
         for sequence, num_tokens in plan.chunks:
             draft.add(sequence, num_tokens)
-        if type(plan.holds) is not int or plan.holds < 1:
-            raise PlanError(f"a plan holds for at least 1 step, got {plan.holds!r}")
         if plan.wake_at_s is not None:
             draft.wake_at(plan.wake_at_s)
 
@@ -143,97 +171,162 @@ class Instance:
         for sequence, _ in plan.refuse:
             self.end(sequence, State.REFUSED)
         batch = Batch(self.id, self._num_steps)
-        batch.swap_out = self._preempt(plan)
-        if plan.chunks or (plan.decode_all and self.decoding):
+        if plan.preempt:
+            batch.swap_out = self._preempt(plan)
+        # A plan that only preempts still has copies to make: the data plane gets them as a batch without chunks.
+        if not (plan.chunks or batch.swap_out or (plan.decode_all and self.decoding.members)):
+            return Decision(None, plan.refuse, plan.wake_at_s, ask_again=bool(plan.preempt or plan.refuse))
+        if plan.decode_all:
+            self._decode_all(batch)
+        if plan.chunks:
             self._admit(plan, batch)
             self._fill(plan, batch)
-            batch.holds = self._horizon(plan, batch)
-            self.in_flight = batch
-            self._num_steps += 1
-        # A plan that only preempts still has copies to make: the data plane gets them as a batch without chunks.
-        elif batch.swap_out:
-            self.in_flight = batch
-            self._num_steps += 1
-        ask_again = self.in_flight is None and bool(plan.preempt or plan.refuse)
-        return Decision(self.in_flight, plan.refuse, plan.wake_at_s, ask_again)
+        batch.holds = self._horizon(plan, batch)
+        self.in_flight.append(batch)
+        self.entry_is_free = False
+        if self.num_stages > 1:
+            self.busy.update(batch.sequences)
+        self._num_steps += 1
+        return Decision(batch, plan.refuse, plan.wake_at_s, ask_again=False)
 
     def _preempt(self, plan: Plan) -> list[BlockCopy]:
         copies: list[BlockCopy] = []
         for sequence, swap in plan.preempt:
+            self._leave(sequence, for_good=not swap)
             if swap:
                 copies += self.memory.swap_out(sequence)
             else:
                 self.memory.drop(sequence)
-            self._leave(sequence)
             sequence._move_to(State.PREEMPTED)
             sequence._num_preemptions += 1
             self.enqueue(sequence)
         return copies
 
+    def _decode_all(self, batch: Batch) -> None:
+        if self.num_stages > 1:
+            idle = [s for s in self.decoding.members if s not in self.busy]
+            self._decode_alone(batch, idle[: self._share_of_a_stage()])
+            return
+        batch.ticks = True
+        batch.decodes = tuple(self.decoding.members)
+        batch.fresh, self.decoding.fresh = list(self.decoding.fresh), {}
+        batch.num_decode_context_tokens = self.decoding.num_context_tokens
+        batch.copies = self.memory.grow_decodes()
+
+    def _share_of_a_stage(self) -> int:
+        """So many sequences decode in one batch if every stage is to have work."""
+        return -(-len(self.decoding) // self.num_stages)
+
+    def _decode_alone(self, batch: Batch, sequences: list[Sequence]) -> None:
+        """Some of those that decode, or those of one pipeline stage: counted one by one."""
+        copies = list(batch.copies)
+        for sequence in sequences:
+            batch.num_decode_context_tokens += sequence.num_computed_tokens
+            copies += self.memory.grow(sequence, 1)
+        batch.decodes += tuple(sequences)
+        batch.copies = copies
+
     def _admit(self, plan: Plan, batch: Batch) -> None:
         admitted = [sequence for sequence, _ in plan.chunks if sequence._state is not State.RUNNING]
         for sequence in admitted:
-            if not sequence.is_swapped:
+            if not sequence._host_blocks:
                 self.memory.take_prefix(sequence)
+        swap_in: list[BlockCopy] = []
         for sequence in admitted:
-            if sequence.is_swapped:
-                batch.swap_in += self.memory.swap_in(sequence)
+            if sequence._host_blocks:
+                swap_in += self.memory.swap_in(sequence)
             del self.waiting[sequence]
             self.running[sequence] = None
             sequence._move_to(State.RUNNING)
+        batch.swap_in = swap_in
 
     def _fill(self, plan: Plan, batch: Batch) -> None:
-        if plan.decode_all:
-            batch.decodes = tuple(self.decoding)
-            batch.copies += self.memory.grow_decodes(batch.decodes)
+        if alone := [sequence for sequence, _ in plan.chunks if sequence in self.decoding.members]:
+            self._decode_alone(batch, alone)
+        copies = list(batch.copies)
         for sequence, num_tokens in plan.chunks:
-            batch.copies += self.memory.grow(sequence, num_tokens)
+            if alone and sequence in alone:
+                continue
+            copies += self.memory.grow(sequence, num_tokens)
             start = sequence._num_computed
             samples: tuple[Sequence, ...] = ()
             if start + num_tokens == sequence.num_known_tokens:
                 samples = (sequence, *sequence._siblings)
             batch.prompts.append(ScheduledChunk(sequence, start, num_tokens, sequence._block_table, samples))
+        batch.copies = copies
 
     def _horizon(self, plan: Plan, batch: Batch) -> int:
-        """For how many steps the batch may run: as long as the plan holds, nobody ends and blocks surely last.
+        """For how many steps the batch may run: as long as the plan holds and blocks surely last.
 
-        Each sequence takes at most one block in ``block_size`` steps.
+        Each sequence takes at most one block in ``block_size`` steps. When the first answer ends is for those to
+        say who know it.
         """
-        if plan.holds == 1 or batch.prompts or batch.copies or batch.swap_out:
+        if plan.holds == 1 or not (batch.ticks and batch.only_decodes):
             return 1
-        first_end = min([s._request.max_new_tokens - s._num_output for s in batch.decodes])
-        rounds = self.memory.pool.num_free_blocks // len(batch.decodes)
-        return min(plan.holds, first_end, 1 + rounds * self.memory.pool.block_size)
+        pool = self.memory.pool
+        return min(plan.holds, 1 + pool.num_free_blocks // len(batch.decodes) * pool.block_size)
 
-    def advance(self, num_steps: int) -> None:
+    def advance(self, batch: Batch, num_steps: int) -> None:
         """So many of the steps for which the running batch holds are done, and the next one runs."""
-        batch = self.in_flight
-        if batch is None or num_steps >= batch.holds:
+        if batch not in self.in_flight or num_steps >= batch.holds:
             raise RuntimeError(f"instance {self.id} cannot advance by {num_steps} steps")
         batch.holds -= num_steps
-        self._count_decodes(batch, num_steps)
-        self.memory.grow_decodes([s for s in batch.decodes if not s.is_ended])
+        self._count(batch, num_steps)
+        self.decoding.cover(self.decoding.steps + 1)
 
-    def complete(self, results: list[TokenResult], num_steps: int = 1) -> tuple[list[Sequence], list[Sequence]]:
-        """The running batch is done. Returns the sequences that ended and those that were forked off.
+    def complete(
+        self, batch: Batch, results: list[TokenResult], num_steps: int = 1
+    ) -> tuple[list[Sequence], list[Sequence]]:
+        """The batch is done. Returns the sequences that ended and those that were forked off.
 
         ``results`` belongs to the last step and is read as `TokenResult` says; what is for sequences that were
         cancelled meanwhile is ignored.
         """
-        batch, self.in_flight = self.in_flight, None
-        if batch is None:
-            raise RuntimeError(f"instance {self.id} completed a batch but none was running")
+        if batch not in self.in_flight:
+            raise RuntimeError(f"instance {self.id} completed a batch that it does not run")
         if num_steps > batch.holds:
             raise RuntimeError(
                 f"instance {self.id} completed {num_steps} steps of a batch that holds for {batch.holds}"
             )
-        self.memory.settle()
-        self._count_decodes(batch, num_steps)
+        self.in_flight.remove(batch)
+        if self.num_stages == 1:
+            self.entry_is_free = True
+        else:
+            self.busy.difference_update(batch.sequences)
+        if not self.in_flight:
+            self.memory.settle()
+        self._count(batch, num_steps)
+        if self.decoding.covered < self.decoding.steps:
+            self.decoding.cover(self.decoding.steps)
+        if self.decoding.newcomers:
+            self.decoding.welcome()
+        if not batch.ticks:
+            self._count_alone(batch)
+        forked = self._count_prompts(batch) if batch.prompts else []
+        return [r.sequence for r in results if self._take(r)], forked
+
+    def _count(self, batch: Batch, num_steps: int) -> None:
+        if batch.ticks:
+            self.decoding.tick(num_steps)
+            for sequence in list(self._to_publish) if self._to_publish else ():
+                self._publish(sequence)
+        if batch.leaving:
+            for sequence in batch.leaving:
+                self.memory.drop(sequence)
+            batch.leaving = []
+
+    def _count_alone(self, batch: Batch) -> None:
+        for sequence in batch.decodes:
+            if sequence._state is State.RUNNING:
+                self.decoding.bump(sequence)
+                if self.memory.pool.prefix_cache:
+                    self._publish(sequence)
+
+    def _count_prompts(self, batch: Batch) -> list[Sequence]:
         forked: list[Sequence] = []
         for chunk in batch.prompts:
             sequence = chunk.sequence
-            if sequence.is_ended:
-                self.memory.drop(sequence)  # cancelled while the batch was still writing its blocks
+            if sequence._state is not State.RUNNING:
                 continue
             sequence._num_computed += chunk.num_tokens
             self.memory.publish(sequence)
@@ -241,27 +334,26 @@ class Instance:
                 forked += self._fork(sequence)
             for sample in chunk.samples:
                 sample._num_output += 1
-                self.decoding[sample] = None
-        return [r.sequence for r in results if self._take(r)], forked
+                self._join(sample)
+        return forked
 
-    def _count_decodes(self, batch: Batch, num_steps: int) -> None:
-        ended = []
-        size = self.memory.pool.block_size
-        for sequence in batch.decodes:
-            if sequence._state is not State.RUNNING:
-                ended.append(sequence)
-                continue
-            sequence._num_output += num_steps
-            sequence._num_computed = computed = sequence._num_computed + num_steps
-            table = sequence._block_table
-            if computed > len(table) * size:  # the steps after the first took blocks too
-                table.extend(self.memory.pool.allocate(-(-computed // size) - len(table)))
-            if len(sequence._block_hashes) > sequence._num_published:
-                self.memory.publish(sequence)
-        if ended:  # cancelled while the batch was still writing their blocks
-            batch.decodes = tuple(s for s in batch.decodes if s not in ended)
-            for sequence in ended:
-                self.memory.drop(sequence)
+    def _join(self, sequence: Sequence) -> None:
+        """A token was sampled: the sequence decodes from now on."""
+        self.decoding.add(sequence, under_way=self._is_ticking)
+        if self.memory.pool.prefix_cache and len(sequence._block_hashes) > sequence._num_published:
+            self._publish(sequence)
+
+    @property
+    def _is_ticking(self) -> bool:
+        return bool(self.in_flight) and self.in_flight[0].ticks  # of several in a pipeline, none ticks
+
+    def _publish(self, sequence: Sequence) -> None:
+        """Publish what is full, and remember whether there is more to come."""
+        self.memory.publish(sequence)
+        if sequence in self.decoding and sequence._num_published < len(sequence._block_hashes):
+            self._to_publish[sequence] = None
+        else:
+            self._to_publish.pop(sequence, None)
 
     def _fork(self, parent: Sequence) -> list[Sequence]:
         siblings = [s for s in parent._siblings if not s.is_ended]
@@ -277,33 +369,51 @@ class Instance:
         sequence = result.sequence
         if sequence._state is not State.RUNNING:
             return False
-        completes = sequence.num_known_tokens // self.memory.pool.block_size - 1
-        if result.block_hash is not None and len(sequence._block_hashes) == completes:
-            sequence._block_hashes.append(result.block_hash)
-        if not result.finished and sequence._num_output < sequence._request.max_new_tokens:
+        if result.block_hash is not None:
+            completes = sequence.num_known_tokens // self.memory.pool.block_size - 1
+            if len(sequence._block_hashes) == completes:
+                sequence._block_hashes.append(result.block_hash)
+                self._publish(sequence)
+        if not result.finished and sequence.num_output_tokens < sequence._request.max_new_tokens:
             return False
         self.end(sequence, State.FINISHED)
         return True
 
     def end(self, sequence: Sequence, state: State) -> None:
-        """Take a sequence out for good. Blocks that the running batch still writes are given back when it is done."""
+        """Take a sequence out for good. Blocks that a running batch still writes are given back when it is done."""
+        writing = next((b for b in self.in_flight if sequence in b.sequences), None) if self.in_flight else None
         sequence._move_to(state)
         self.waiting.pop(sequence, None)
         self.held.pop(sequence, None)
         if sequence in self.running:
-            self._leave(sequence)
-        if not (self.in_flight and sequence in self.in_flight.sequences):
+            self._leave(sequence, for_good=writing is None)
+        if writing:
+            writing.leaving.append(sequence)
+        else:
             self.memory.drop(sequence)
 
-    def _leave(self, sequence: Sequence) -> None:
+    def _leave(self, sequence: Sequence, for_good: bool = False) -> None:
         del self.running[sequence]
-        self.decoding.pop(sequence, None)
+        if sequence in self.decoding:
+            if for_good:
+                self.decoding.remove_for_good(sequence)
+            else:
+                self.decoding.remove(sequence)
+            self._to_publish.pop(sequence, None)
+
+    def abandon(self) -> None:
+        """The device and its memory are gone: nothing is computed any more."""
+        for sequence in list(self.decoding):
+            self.decoding.remove_for_good(sequence)
+        for sequence in self.sequences:
+            sequence._forget_computed()
+        self.in_flight = []
 
     # moving a sequence between instances
 
     def answering(self) -> list[Sequence]:
         """Running sequences whose prompt is computed and whose answer has begun."""
-        return [s for s in self.decoding if s._num_output]
+        return [s for s in self.decoding.members if s.num_output_tokens]
 
     def hold(self, sequence: Sequence) -> None:
         """Keep a running sequence's blocks but do not run it: it is to be moved."""
@@ -320,8 +430,11 @@ class Instance:
 
         Blocks that the running batch still copies to host memory must not be overwritten by a transfer.
         """
-        if self.waiting or (self.in_flight and self.in_flight.swap_out):
+        if self.waiting:
             return False
+        for batch in self.in_flight:
+            if batch.swap_out:
+                return False
         pool = self.memory.pool
         return pool.can_allocate(pool.blocks_for(sequence.num_known_tokens))
 
@@ -342,12 +455,11 @@ class Instance:
         sequence._block_table = list(target.reserved.pop(transfer_id))  # the transfer keeps a list of its own
         sequence._num_published = 0
         target.running[sequence] = None
-        target.decoding[sequence] = None
-        target.memory.publish(sequence)
+        target._join(sequence)
 
     def check_integrity(self) -> None:
         """Raise AssertionError unless queues, states, counters and blocks agree."""
-        leaving = [s for s in self.in_flight.sequences if s.is_ended] if self.in_flight else []
+        leaving = [s for batch in self.in_flight for s in batch.leaving]
         self.memory.check_integrity([*self.sequences, *leaving], list(self.reserved.values()))
         for sequence in self.waiting:
             assert sequence.state in (State.WAITING, State.PREEMPTED), f"{sequence!r} is in the waiting queue"
@@ -355,12 +467,14 @@ class Instance:
             assert bool(sequence._num_computed) == sequence.is_swapped, f"{sequence!r} has stale counters"
         for sequence in [*self.running, *self.held]:
             assert sequence.state is State.RUNNING, f"{sequence!r} is in the running queue"
-            held, needed = len(sequence._block_table), self.memory.pool.blocks_for(sequence._num_computed)
+            held, needed = len(sequence._block_table), self.memory.pool.blocks_for(sequence.num_computed_tokens)
+            if sequence in self.decoding.members:
+                held += self.decoding.num_unnamed(sequence)  # without naming them, which would change later numbers
             assert held >= needed, f"{sequence!r} holds {held} blocks but has computed {needed} blocks' worth"
-            left = sequence.num_known_tokens - sequence._num_computed
+            left = sequence.num_known_tokens - sequence.num_computed_tokens
             assert left > 0, f"{sequence!r} has nothing left to compute"
             assert left == 1 or sequence not in self.decoding, f"{sequence!r} does not decode"
-        assert self.decoding.keys() <= self.running.keys(), "something decodes that does not run"
+        assert set(self.decoding) <= self.running.keys(), "something decodes that does not run"
 
 
 def _place(sequence: Sequence) -> tuple[bool, int, int]:

@@ -6,9 +6,8 @@ make. It decides nothing; whether there is room is asked beforehand (`course.ser
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from course.serving.batch import BlockCopy
+from course.serving.decoding import Decoding
 from course.serving.pool import BlockPool
 from course.serving.sequence import Sequence
 
@@ -19,6 +18,7 @@ class Memory:
     def __init__(self, pool: BlockPool, num_host_blocks: int = 0) -> None:
         self.pool = pool
         self.host = BlockPool(num_host_blocks, pool.block_size) if num_host_blocks else None
+        self.decoding = Decoding(pool)  # running sequences whose last step sampled a token
         self._host_blocks_being_read: list[int] = []
         self._forked: set[Sequence] = set()  # those whose last block may be shared
 
@@ -39,7 +39,7 @@ class Memory:
 
     def block_to_write(self, sequence: Sequence) -> int | None:
         """The block of the sequence that its next token goes into; None if that will be a new one."""
-        index = sequence._num_computed // self.pool.block_size
+        index = sequence.num_computed_tokens // self.pool.block_size
         table = sequence._block_table
         return table[index] if index < len(table) else None
 
@@ -55,40 +55,44 @@ class Memory:
 
     def grow(self, sequence: Sequence, num_tokens: int) -> list[BlockCopy]:
         """Blocks for ``num_tokens`` more tokens; the copies that make the last block the sequence's own."""
-        copies: list[BlockCopy] = []
+        sequence._clock.name_blocks(sequence)
+        copies = self._own(sequence)
         table = sequence._block_table
-        shared = self.block_to_write(sequence)
-        if shared is not None and self.pool.references(shared) > 1:
-            (own,) = self.pool.allocate(1)
-            table[sequence._num_computed // self.pool.block_size] = own
-            self.pool.release([shared])
-            copies.append(BlockCopy(shared, own))
-        missing = self.pool.blocks_for(sequence._num_computed + num_tokens) - len(table)
+        missing = self.pool.blocks_for(sequence.num_computed_tokens + num_tokens) - len(table)
         if missing > 0:
-            table.extend(self.pool.allocate(missing))
+            table += self.pool.allocate(missing)
         return copies
 
-    def blocks_for_decodes(self, decoding: Collection[Sequence]) -> int:
-        """Free blocks that one more token of each of ``decoding`` takes, at most.
+    def _own(self, sequence: Sequence) -> list[BlockCopy]:
+        """Make the block that the next token goes into the sequence's own: a copy if others hold it, too."""
+        if sequence not in self._forked:
+            return []
+        shared = self.block_to_write(sequence)
+        if shared is None or self.pool.references(shared) == 1:
+            return []
+        (own,) = self.pool.allocate(1)
+        sequence._block_table[sequence.num_computed_tokens // self.pool.block_size] = own
+        self.pool.release([shared])
+        return [BlockCopy(shared, own)]
+
+    def blocks_for_decodes(self) -> int:
+        """Free blocks that one more token of each sequence that decodes takes, at most.
 
         Of n that share a block all are counted as copying it; the last one need not.
         """
-        size = self.pool.block_size
-        needed = sum([len(s._block_table) * size == s._num_computed for s in decoding])
+        needed = self.decoding.num_blocks_next
         if self._forked:
-            blocks = [self.block_to_write(s) for s in self._forked if s in decoding]
+            blocks = [self.block_to_write(s) for s in self._forked if s in self.decoding]
             needed += sum(block is not None and self.pool.references(block) > 1 for block in blocks)
         return needed
 
-    def grow_decodes(self, decodes: Collection[Sequence]) -> list[BlockCopy]:
-        """`grow` by one token for each of ``decodes``."""
+    def grow_decodes(self) -> list[BlockCopy]:
+        """Blocks for one more token of each sequence that decodes, and the copies that make them its own."""
         copies: list[BlockCopy] = []
-        for sequence in decodes if self._forked else ():
-            copies += self.grow(sequence, 1)
-        size = self.pool.block_size
-        full = [s._block_table for s in decodes if len(s._block_table) * size == s._num_computed]
-        for table, block in zip(full, self.pool.allocate(len(full)), strict=True):
-            table.append(block)
+        if self._forked:
+            for sequence in self.decoding.members:
+                copies += self._own(sequence)
+        self.decoding.cover(self.decoding.steps + 1)
         return copies
 
     def fork(self, parent: Sequence, sibling: Sequence) -> None:
@@ -104,7 +108,9 @@ class Memory:
         """Let the blocks that are full by now be found by later prompts: never before their last token is computed."""
         if not self.pool.prefix_cache:
             return
-        full = min(sequence._num_computed // self.pool.block_size, len(sequence._block_hashes))
+        full = min(sequence.num_computed_tokens // self.pool.block_size, len(sequence._block_hashes))
+        if full > len(sequence._block_table):
+            sequence._clock.name_blocks(sequence)
         for index in range(sequence._num_published, full):
             self.pool.publish(sequence._block_table[index], sequence._block_hashes[index])
         sequence._num_published = max(full, sequence._num_published)
@@ -151,6 +157,6 @@ class Memory:
 
     def check_integrity(self, sequences: list[Sequence], reserved: list[list[int]]) -> None:
         """Raise AssertionError unless sequences and reservations account for every block."""
-        self.pool.check_integrity([*(s._block_table for s in sequences), *reserved])
+        self.pool.check_integrity([*(s._block_table for s in sequences), *reserved], self.decoding.check_integrity())
         if self.host:
             self.host.check_integrity([*(s._host_blocks for s in sequences), self._host_blocks_being_read])

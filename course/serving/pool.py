@@ -30,8 +30,12 @@ class BlockPool:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.prefix_cache = prefix_cache
-        self._references = [0] * num_blocks
-        self._free = list(range(num_blocks - 1, -1, -1))  # the end is taken first
+        self._num_touched = 0  # blocks from this number on have never been used: a large pool costs nothing
+        self._free: list[int] = []  # touched and free; the end is taken first
+        self._used: set[int] = set()
+        self._more: dict[int, int] = {}  # references beyond the first
+        self._num_promised = 0
+        self.peak_used_blocks = 0  # the most that were ever held or promised at once
         self._cached: OrderedDict[int, None] = OrderedDict()  # least recently used first
         self._block_of: dict[int, int] = {}
         self._hash_of: dict[int, int] = {}
@@ -39,12 +43,12 @@ class BlockPool:
     @property
     def num_free_blocks(self) -> int:
         """Blocks that can be had now, cached ones included."""
-        return len(self._free) + len(self._cached)
+        return self.num_blocks - len(self._used) - self._num_promised
 
     @property
     def num_used_blocks(self) -> int:
-        """Blocks that some sequence holds."""
-        return self.num_blocks - self.num_free_blocks
+        """Blocks that some sequence holds or has been promised."""
+        return len(self._used) + self._num_promised
 
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that hold ``num_tokens`` tokens."""
@@ -52,7 +56,7 @@ class BlockPool:
 
     def references(self, block: int) -> int:
         """How many block tables hold the block."""
-        return self._references[block]
+        return (block in self._used) + self._more.get(block, 0)
 
     # take and give back
 
@@ -62,26 +66,53 @@ class BlockPool:
 
     def allocate(self, count: int) -> list[int]:
         """Take ``count`` blocks with one reference each; evicts cached blocks when need be."""
-        if not self.can_allocate(count):
-            raise ValueError(f"{count} blocks wanted, {self.num_free_blocks} free")
-        while len(self._free) < count:
-            self._evict_oldest()
-        split = len(self._free) - count
-        taken = self._free[split:]
-        del self._free[split:]
+        self._make_room(count)
+        free = self._free
+        if (missing := count - len(free)) > 0:
+            free[:0] = range(self._num_touched + missing - 1, self._num_touched - 1, -1)
+            self._num_touched += missing
+        split = len(free) - count
+        taken = free[split:]
+        del free[split:]
         taken.reverse()
-        for block in taken:
-            self._references[block] = 1
+        self._used.update(taken)
+        if (used := len(self._used) + self._num_promised) > self.peak_used_blocks:
+            self.peak_used_blocks = used
         return taken
+
+    def promise(self, count: int) -> None:
+        """Set ``count`` blocks aside whose numbers nobody needs to know yet. Evicts as `allocate` does."""
+        self._make_room(count)
+        self._num_promised += count
+        if (used := len(self._used) + self._num_promised) > self.peak_used_blocks:
+            self.peak_used_blocks = used
+
+    def redeem(self, count: int) -> list[int]:
+        """The numbers of ``count`` promised blocks."""
+        self._num_promised -= count
+        return self.allocate(count)
+
+    def forgive(self, count: int) -> None:
+        """``count`` promised blocks are not wanted any more."""
+        self._num_promised -= count
+
+    def _make_room(self, count: int) -> None:
+        if count > self.num_free_blocks:
+            raise ValueError(f"{count} blocks wanted, {self.num_free_blocks} free")
+        if self._cached:
+            while len(self._free) + self.num_blocks - self._num_touched - self._num_promised < count:
+                self._evict_oldest()
 
     def share(self, blocks: Iterable[int]) -> None:
         """Add a reference to blocks that are used or cached."""
         for block in blocks:
-            if self._references[block] == 0:
-                if block not in self._cached:
-                    raise ValueError(f"block {block} is free and cannot be shared")
+            if block in self._used:
+                self._more[block] = self._more.get(block, 0) + 1
+            elif block in self._cached:
                 del self._cached[block]
-            self._references[block] += 1
+                self._used.add(block)
+            else:
+                raise ValueError(f"block {block} is free and cannot be shared")
 
     def release(self, blocks: Sequence[int]) -> None:
         """Drop one reference to each block of a block table, given in order.
@@ -89,12 +120,21 @@ class BlockPool:
         The last block goes first, so that the end of a cached prefix is evicted before its beginning,
         without which it could not be found.
         """
+        used = self._used
+        if not (self._more or self._hash_of):  # nothing is shared and nothing will be found again: all at once
+            if not used.issuperset(blocks):
+                raise ValueError(f"block {next(b for b in blocks if b not in used)} is released but nobody holds it")
+            used.difference_update(blocks)
+            self._free.extend(reversed(blocks))
+            return
         for block in reversed(blocks):
-            count = self._references[block]
-            if count == 0:
+            if block not in used:
                 raise ValueError(f"block {block} is released but nobody holds it")
-            self._references[block] = count - 1
-            if count == 1:
+            if more := self._more.pop(block, 0):
+                if more > 1:
+                    self._more[block] = more - 1
+            else:
+                used.remove(block)
                 if block in self._hash_of:
                     self._cached[block] = None
                 else:
@@ -117,7 +157,7 @@ class BlockPool:
         """Let a full, computed block be found by its hash. Of twins, the first stays known."""
         if not self.prefix_cache or block_hash in self._block_of or block in self._hash_of:
             return
-        if self._references[block] == 0:
+        if block not in self._used:
             raise ValueError(f"block {block} is published but nobody holds it")
         self._block_of[block_hash] = block
         self._hash_of[block] = block_hash
@@ -129,16 +169,19 @@ class BlockPool:
 
     # truth
 
-    def check_integrity(self, block_tables: Iterable[Sequence[int]]) -> None:
-        """Raise AssertionError unless ``block_tables`` account for every reference, exactly."""
+    def check_integrity(self, block_tables: Iterable[Sequence[int]], num_promised: int = 0) -> None:
+        """Raise AssertionError unless ``block_tables`` and promises account for every reference, exactly."""
         held = Counter(block for table in block_tables for block in table)
-        for block, count in enumerate(self._references):
+        for block in held.keys() | self._used | self._more.keys():
+            count = self.references(block)
             assert count == held[block], f"block {block} has {count} references but {held[block]} holders"
         free, cached = set(self._free), set(self._cached)
         assert len(free) == len(self._free), "a block is in the free list twice"
         assert not free & cached, f"blocks {free & cached} are both free and cached"
-        idle = {block for block, count in enumerate(self._references) if count == 0}
+        idle = set(range(self._num_touched)) - self._used
         assert free | cached == idle, f"leaked blocks: {idle ^ (free | cached)}"
+        assert self._num_promised == num_promised, f"{self._num_promised} blocks are promised, {num_promised} awaited"
+        assert self.num_free_blocks >= 0, "more blocks are promised than there are"
         assert {h: b for b, h in self._hash_of.items()} == self._block_of, "hash maps disagree"
         assert cached <= self._hash_of.keys(), "a cached block has no hash"
         assert not free & self._hash_of.keys(), "a free block can still be found by hash"

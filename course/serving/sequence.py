@@ -24,14 +24,34 @@ class State(Enum):
     REFUSED = "refused"
     CANCELLED = "cancelled"
 
+    _next: tuple[State, ...]  # where it may lead; tuples, because members are compared by identity and hash slowly
 
-_FINAL = (State.FINISHED, State.FAILED, State.REFUSED, State.CANCELLED)  # looked up by identity, without hashing
-_NEXT: dict[State, frozenset[State]] = {
-    State.WAITING: frozenset({State.RUNNING, State.FAILED, State.REFUSED, State.CANCELLED}),
-    State.RUNNING: frozenset({State.PREEMPTED, State.FINISHED, State.FAILED, State.CANCELLED}),
-    State.PREEMPTED: frozenset({State.RUNNING, State.FAILED, State.CANCELLED}),
-    **{state: frozenset() for state in _FINAL},
-}
+
+_FINAL = (State.FINISHED, State.FAILED, State.REFUSED, State.CANCELLED)
+State.WAITING._next = (State.RUNNING, State.FAILED, State.REFUSED, State.CANCELLED)
+State.RUNNING._next = (State.PREEMPTED, State.FINISHED, State.FAILED, State.CANCELLED)
+State.PREEMPTED._next = (State.RUNNING, State.FAILED, State.CANCELLED)
+for _state in _FINAL:
+    _state._next = ()
+
+
+class Clock:
+    """Counts the steps of sequences that move on together (`course.serving.decoding`).
+
+    A sequence's own counters stand for what they were when the clock stood at 0, so that one tick moves all.
+    This one, of the sequences that move on alone, always stands at 0.
+    """
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def name_blocks(self, sequence: Sequence) -> None:
+        """Bring the block table of the sequence up to date."""
+
+
+ALONE = Clock()
 
 
 class IllegalMoveError(RuntimeError):
@@ -46,7 +66,7 @@ class Sequence:
     """
 
     __slots__ = (
-        "_block_hashes", "_block_table", "_host_blocks", "_num_computed", "_num_output",
+        "_block_hashes", "_block_table", "_clock", "_host_blocks", "_num_computed", "_num_output",
         "_num_preemptions", "_num_published", "_rank", "_request", "_sample", "_siblings", "_state",
     )  # fmt: skip
 
@@ -55,7 +75,8 @@ class Sequence:
         self._rank = rank
         self._sample = sample
         self._state = State.WAITING
-        self._num_computed = 0
+        self._clock = ALONE
+        self._num_computed = 0  # this and the next: less than the truth by the steps of the clock
         self._num_output = 0
         self._num_preemptions = 0
         self._num_published = 0
@@ -68,7 +89,8 @@ class Sequence:
 
     def __repr__(self) -> str:
         name = f"{self._request.id}" if self._request.n == 1 else f"{self._request.id}.{self._sample}"
-        return f"<sequence {name} {self._state.value}: {self._num_computed} of {self.num_known_tokens} tokens computed>"
+        computed, known = self.num_computed_tokens, self.num_known_tokens
+        return f"<sequence {name} {self._state.value}: {computed} of {known} tokens computed>"
 
     # what schedulers read
 
@@ -110,17 +132,17 @@ class Sequence:
     @property
     def num_output_tokens(self) -> int:
         """Tokens of the answer so far."""
-        return self._num_output
+        return self._num_output + self._clock.steps
 
     @property
     def num_known_tokens(self) -> int:
         """Prompt and answer so far."""
-        return self._request.num_prompt_tokens + self._num_output
+        return self._request.num_prompt_tokens + self._num_output + self._clock.steps
 
     @property
     def num_computed_tokens(self) -> int:
         """Tokens whose keys and values are in the cache (on the device or swapped out)."""
-        return self._num_computed
+        return self._num_computed + self._clock.steps
 
     @property
     def num_tokens_at_most(self) -> int:
@@ -148,12 +170,13 @@ class Sequence:
     @property
     def block_table(self) -> tuple[int, ...]:
         """Device blocks that hold the computed tokens, in order."""
+        self._clock.name_blocks(self)
         return tuple(self._block_table)
 
     # what the control plane does
 
     def _move_to(self, state: State) -> None:
-        if state not in _NEXT[self._state]:
+        if state not in self._state._next:
             raise IllegalMoveError(f"{self!r} cannot become {state.value}")
         self._state = state
 

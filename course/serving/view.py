@@ -53,18 +53,40 @@ class InstanceView:
     """A read-only view of one idle instance at time ``now_s`` (seconds on the run's clock).
 
     ``waiting`` holds the sequences that are not on the device, preempted ones first, then in order of arrival;
-    ``running`` those that are, in order of admission, and ``decoding`` those among them that have sampled a token and
-    have only that left to compute.
+    ``running`` those that are, and ``decoding`` those among them that have sampled a token and
+    have only that left to compute. Where batches are in a pipeline, their sequences are not shown.
     """
 
-    __slots__ = ("_instance", "decoding", "now_s", "running", "waiting")
+    __slots__ = ("_decoding", "_draft", "_instance", "_running", "now_s", "waiting")
 
-    def __init__(self, instance: Instance, now_s: float) -> None:
+    def __init__(self, instance: Instance, now_s: float = 0.0) -> None:
         self._instance = instance
+        self._draft: Draft | None = None
+        self._running = Queue(instance.running)
+        self._decoding = Queue(instance.decoding.members)
         self.now_s = now_s
         self.waiting = Queue(instance.waiting)
-        self.running = Queue(instance.running)
-        self.decoding = Queue(instance.decoding)
+
+    @property
+    def running(self) -> Queue:
+        """Sequences that are on the device, in order of admission."""
+        return self._running if not self._instance.busy else self._not_busy(self._running)
+
+    @property
+    def decoding(self) -> Queue:
+        """Those of them that have sampled a token and have only that left to compute."""
+        return self._decoding if not self._instance.busy else self._not_busy(self._decoding)
+
+    def _not_busy(self, queue: Queue) -> Queue:
+        busy = self._instance.busy
+        return Queue({s: None for s in queue if s not in busy})
+
+    @property
+    def num_decode_context_tokens(self) -> int:
+        """Tokens in the cache of all that decode, which one step of them reads."""
+        if self._instance.busy:
+            return sum(s.num_computed_tokens for s in self.decoding)
+        return self._instance.decoding.num_context_tokens
 
     @property
     def prefilling(self) -> list[Sequence]:
@@ -107,4 +129,5 @@ class InstanceView:
 
     def draft(self) -> Draft:
         """An empty plan that keeps count of what is left while it is filled."""
-        return Draft(self._instance)
+        self._draft = Draft(self._instance)
+        return self._draft

@@ -21,6 +21,14 @@ class CostModel(Protocol):
         ...
 
 
+class StagedCostModel(CostModel, Protocol):
+    """The same for an instance whose layers are spread over a pipeline."""
+
+    def batch_stage_s(self, batch: Batch) -> float:
+        """How long the batch takes in one stage, the first; `batch_s` is all of them, without waiting."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """Steps of one instance. Step k, counted from 1, ends at ``time_s(k)``; ``done`` are over, ``end`` are planned."""
@@ -31,11 +39,12 @@ class Run:
     growth_s: float
     done: int = 0
     end: int = 0
+    end_s: float = 0.0  # when the step ``end`` ends
 
     @classmethod
     def of(cls, batch: Batch, cost: CostModel, now_s: float) -> Run:
         """A new run of steps of that batch, from now on."""
-        if _only_decodes(batch):
+        if batch.only_decodes:
             return cls(batch, now_s, *cost.decode_series_s(batch))
         return cls(batch, now_s, cost.batch_s(batch), 0.0)
 
@@ -43,9 +52,11 @@ class Run:
         """Whether the batch is the next step of the same series: the same sequences, without a pause."""
         return (
             self.batch.decodes == batch.decodes
-            and _only_decodes(batch)
-            and _only_decodes(self.batch)
-            and self.time_s(self.done) == now_s
+            and self.batch.ticks is batch.ticks
+            and batch.only_decodes
+            and self.batch.only_decodes
+            and self.end == self.done
+            and self.end_s == now_s
         )
 
     def time_s(self, step: int) -> float:
@@ -67,7 +78,3 @@ class Run:
             return int(passed_s / self.first_s) if self.first_s else self.end
         b = self.first_s - self.growth_s / 2
         return int((sqrt(b * b + 2 * self.growth_s * passed_s) - b) / self.growth_s)
-
-
-def _only_decodes(batch: Batch) -> bool:
-    return bool(batch.decodes) and not (batch.prompts or batch.copies or batch.swap_out)

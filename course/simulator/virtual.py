@@ -8,25 +8,51 @@ under way. The times of all steps follow from one formula, so runs of many steps
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Sequence as List
+from heapq import heappop, heappush
+from itertools import count
+from operator import attrgetter
+from typing import Any, cast
 
 from course.errors import UserError
 from course.metrics.record import Recorder
-from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, StartTransfer, WakeAt
+from course.metrics.times import StepLog, TokenTimes
+from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, StartTransfer, StopTransfer, WakeAt
 from course.serving.batch import Batch, TokenResult
 from course.serving.cluster import Cluster
+from course.serving.instance import Instance
 from course.serving.sequence import Sequence
-from course.simulator.run import CostModel, Run
+from course.simulator.carrier import Carrier
+from course.simulator.network import Network
+from course.simulator.run import CostModel, Run, StagedCostModel
 from course.workload.request import Request, Workload
+
+Event = list[Any]  # time in seconds, rank, number, handler (None: not wanted any more), arguments
+
+
+class Lane:
+    """What the driver keeps of one instance."""
+
+    def __init__(self, instance: Instance, cost: CostModel) -> None:
+        self.instance = instance
+        self.cost = cost
+        self.run: Run | None = None  # a finished run stays, for the next may continue its series
+        self.end: Event | None = None  # of that run
+        self.log = StepLog()  # of the steps that the instance's decode clock counts
+        self.num_steps = 0  # of all kinds
+        self.busy_s = 0.0  # while a batch ran (in a pipeline: in its first stage)
+        self.started_s = 0.0
+        self.ends: list[tuple[int, int, Sequence]] = []  # heap: at which step of the decode clock who ends
+        self.stages_free_s = [0.0] * instance.num_stages  # when each stage of the pipeline will have nothing to do
 
 
 class VirtualDriver:
-    """Drives ``cluster`` by the events of a workload and the durations of ``cost``: one for all, or one per instance id.
+    """Drives ``cluster`` by the events of a workload and the durations of ``cost``, one for all or one per instance id.
 
-    ``transfer_s_per_block`` is the time to move one KV block between instances; ``after_event`` is called after each
-    instant (the tests check integrity there); ``single_step`` makes every step an event.
+    Keys and values move over ``network``, so many bytes per token; without one, each KV block takes
+    ``transfer_s_per_block``, whatever else is moving. ``after_event`` is called after each instant (the tests check
+    integrity there); ``single_step`` makes every step an event.
     """
 
     def __init__(
@@ -34,6 +60,8 @@ class VirtualDriver:
         cluster: Cluster,
         cost: CostModel | Mapping[int, CostModel],
         *,
+        network: Network | None = None,
+        kv_bytes_per_token: float = 0.0,
         transfer_s_per_block: float = 0.0,
         after_event: Callable[[float], None] | None = None,
         single_step: bool = False,
@@ -45,41 +73,79 @@ class VirtualDriver:
         self.single_step = single_step
         self.recorder = Recorder()
         self.num_events = 0
+        self.num_tokens_moved = 0  # whose keys and values went from one instance to another
         self._lengths: dict[int, int] = {}
-        self._times_s: dict[Sequence, list[float]] = {}
-        self._runs: dict[int, Run] = {}  # by instance; a finished run stays, for the next may continue its series
-        self._events: list[tuple[float, int, int, Callable[..., list[Action]], tuple[Any, ...]]] = []
+        self._times_s: dict[Sequence, TokenTimes] = {}
+        self.lanes: dict[int, Lane] = {}  # by instance id
+        self._long: dict[Lane, None] = {}  # those with several steps before their next end
+        self._events: list[Event] = []  # a heap
         self._num_pushed = 0
+        self._carry: dict[type, Callable[[Any, float], None]] = {
+            RunBatch: self._start,
+            CutShort: self._cut_short,
+            StartTransfer: self._transfer,
+            SequenceEnded: self._end,
+            WakeAt: self._wake_at,
+        }
+        self._carrier = Carrier(cluster, network, kv_bytes_per_token, self.at) if network else None
+        if self._carrier:
+            self._carry[StartTransfer] = self._carrier.start
+            self._carry[StopTransfer] = self._carrier.stop
 
-    def at(self, time_s: float, handler: Callable[..., list[Action]], *arguments: Any, rank: int = 1) -> None:
+    def at(self, time_s: float, handler: Callable[..., list[Action]], *arguments: Any, rank: int = 1) -> Event:
         """Call ``handler(*arguments, now_s)`` at ``time_s``: ``driver.at(3.0, cluster.on_cancel, 7)``.
 
         Of one instant, step ends (rank 0) come first, then the others in the order in which they were given.
         """
-        heapq.heappush(self._events, (time_s, rank, self._num_pushed, handler, arguments))
+        event = [time_s, rank, self._num_pushed, handler, arguments]
+        heappush(self._events, event)
         self._num_pushed += 1
+        return event
 
     def run(self, workload: Workload) -> Recorder:
         """Serve everything. Raises StalledError if a scheduler leaves sequences waiting for ever."""
         self._check_block_size(workload)
         self._lengths = workload.output_lengths
-        for request in workload.requests:
-            self.at(request.arrival_s, self._arrive, request)
-        events = self._events
+        self._let_arrive(workload.requests)
+        events, cluster = self._events, self.cluster
         while events:
+            if events[0][3] is None:
+                heappop(events)
+                continue
             now_s = events[0][0]
-            self._carry_out(self._catch_up(now_s), now_s)
+            if self._long:
+                self._catch_up(now_s)
             while events and events[0][0] == now_s:  # everything of one instant, then decide once
-                _, _, _, handler, arguments = heapq.heappop(events)
-                self._carry_out(handler(*arguments, now_s), now_s)
+                _, _, _, handler, arguments = heappop(events)
+                if handler is None:
+                    continue
                 self.num_events += 1
-                if not (events and events[0][0] == now_s):
-                    self._carry_out(self.cluster.start_transfers(now_s), now_s)  # may take no time at all
-            self._carry_out(self.cluster.decide(now_s), now_s)
+                if actions := handler(*arguments, now_s):
+                    self._carry_out(actions, now_s)
+                if cluster.handovers.waiting and not (events and events[0][0] == now_s):
+                    self._carry_out(cluster.start_transfers(now_s), now_s)  # may take no time at all
+            self._carry_out(cluster.decide(now_s), now_s)
             if self.after_event:
                 self.after_event(now_s)
-        self.cluster.check_not_stalled()
+        cluster.check_not_stalled()
         return self.recorder
+
+    def _let_arrive(self, requests: List[Request]) -> None:
+        """One arrival brings the next one with it, so that the heap holds no more than is going on."""
+        numbers = count(self._num_pushed)
+        self._num_pushed += len(requests)
+        coming = iter(sorted(requests, key=attrgetter("arrival_s")))
+
+        def arrive(request: Request, now_s: float) -> list[Action]:
+            expect_next()
+            self.recorder.on_arrival(request)
+            return self.cluster.on_arrival(request, now_s)
+
+        def expect_next() -> None:
+            if request := next(coming, None):
+                heappush(self._events, [request.arrival_s, 1, next(numbers), arrive, (request,)])
+
+        expect_next()
 
     def _check_block_size(self, workload: Workload) -> None:
         for instance in self.cluster.instances.values():
@@ -90,96 +156,182 @@ class VirtualDriver:
                     f"stand for blocks of {workload.block_size}: build one of them anew, or turn the prefix cache off"
                 )
 
-    def _arrive(self, request: Request, now_s: float) -> list[Action]:
-        self.recorder.on_arrival(request)
-        return self.cluster.on_arrival(request, now_s)
+    # actions
 
     def _carry_out(self, actions: list[Action], now_s: float) -> None:
         for action in actions:
-            match action:
-                case RunBatch(batch):
-                    self._start(batch, now_s)
-                case CutShort(instance_id):
-                    self._end_after(self._runs[instance_id], 1)
-                case StartTransfer(transfer):
-                    seconds = self.transfer_s_per_block * len(transfer.source_blocks)
-                    self.at(now_s + seconds, self.cluster.on_transfer_done, transfer.id)
-                case WakeAt(time_s):
-                    self.at(time_s, self.cluster.on_timer)
-                case SequenceEnded(sequence, reason):
-                    self._times_s.pop(sequence, None)
-                    self.recorder.record(*sequence.id).num_preemptions = sequence.num_preemptions
-                    self.recorder.on_end(sequence.request.id, now_s, sequence.state.value, sequence.sample, reason)
+            if carry := self._carry.get(type(action)):
+                carry(action, now_s)
+
+    def _transfer(self, action: StartTransfer, now_s: float) -> None:
+        transfer = action.transfer
+        self.num_tokens_moved += transfer.sequence.num_computed_tokens
+        seconds = self.transfer_s_per_block * len(transfer.source_blocks)
+        self.at(now_s + seconds, self.cluster.on_transfer_done, transfer.id)
+
+    def _wake_at(self, action: WakeAt, now_s: float) -> None:
+        self.at(action.time_s, self.cluster.on_timer)
+
+    def _end(self, action: SequenceEnded, now_s: float) -> None:
+        sequence, reason = action
+        if self._carrier:
+            self._carrier.forget(sequence)
+        if sequence in self._times_s:
+            self._note_steps(sequence)
+            del self._times_s[sequence]
+        request_id, sample = sequence.id
+        self.recorder.record(request_id, sample).num_preemptions = sequence.num_preemptions
+        self.recorder.on_end(request_id, now_s, sequence.state.value, sample, reason)
 
     # runs
 
-    def _start(self, batch: Batch, now_s: float) -> None:
-        run = self._runs.get(batch.instance_id)
+    def _lane_of(self, instance_id: int) -> Lane:
+        """What is kept of an instance: anew if it was lost and is back."""
+        instance = self.cluster.instances[instance_id]
+        lane = self.lanes.get(instance_id)
+        if lane is None or lane.instance is not instance:
+            cost = self.cost[instance_id] if isinstance(self.cost, Mapping) else self.cost
+            lane = self.lanes[instance_id] = Lane(instance, cost)
+        return lane
+
+    def _start(self, action: RunBatch, now_s: float) -> None:
+        batch = action.batch
+        lane = self._lane_of(batch.instance_id)
+        for sequence in batch.fresh:
+            self._begin_decoding(sequence, lane)
+        if lane.instance.num_stages > 1:
+            self._enter_pipeline(batch, lane, now_s)
+            return
+        run = lane.run
         if run is None or not run.continues(batch, now_s):
-            run = self._runs[batch.instance_id] = Run.of(batch, self._cost_of(batch.instance_id), now_s)
+            run = lane.run = Run.of(batch, lane.cost, now_s)
         run.batch = batch
+        lane.started_s = now_s
         num_steps = 1
         if batch.holds > 1 and not self.single_step:
-            first_end = min([self._lengths[s.request.id] - s.num_output_tokens for s in batch.decodes])
-            num_steps = min(batch.holds, first_end)
-        self._end_after(run, num_steps)
+            num_steps = min(batch.holds, self._first_end(lane) - lane.log.num_steps)
+        self._end_after(lane, run, num_steps)
 
-    def _cost_of(self, instance_id: int) -> CostModel:
-        return self.cost[instance_id] if isinstance(self.cost, Mapping) else self.cost
+    def _begin_decoding(self, sequence: Sequence, lane: Lane) -> None:
+        """From now on its tokens are those of the lane's steps, until it ends."""
+        times_s = self._note_steps(sequence)
+        times_s.follow(lane.log)
+        left = self._lengths[sequence.request.id] - len(times_s)
+        heappush(lane.ends, (lane.log.num_steps + left, self._num_pushed, sequence))
+        self._num_pushed += 1
 
-    def _end_after(self, run: Run, num_steps: int) -> None:
-        if run.end != run.done + num_steps:
-            run.end = run.done + num_steps
-            self.at(run.time_s(run.end), self._finish, run, run.end, rank=0)
-
-    def _catch_up(self, now_s: float) -> list[Action]:
-        """Before anything of this instant happens, count the steps that are done by now."""
-        actions: list[Action] = []
-        for run in self._runs.values():
-            if run.end - run.done > 1 and self._is_current(run):
-                step = run.last_step_by(now_s)
-                if step < run.end and run.time_s(step) == now_s:
-                    run.end = step
-                    actions += self._finish(run, step, now_s)
-                elif run.done < step < run.end:
-                    self._note_tokens(run, step)
-                    actions += self.cluster.on_batch_progress(run.batch.instance_id, step - run.done, now_s)
-                    run.done = step
-        return actions
-
-    def _is_current(self, run: Run) -> bool:
-        """Whether the instance still runs it: it may have been lost meanwhile, and be back."""
-        instance = self.cluster.instances.get(run.batch.instance_id)
-        return instance is not None and instance.in_flight is run.batch
-
-    def _finish(self, run: Run, step: int, now_s: float) -> list[Action]:
-        if run.end != step or run.done == step or not self._is_current(run):
-            return []  # cut short or lost
-        num_steps = step - run.done
-        self._note_tokens(run, step)
-        run.done = step
-        lengths = self._lengths
-        results = [
-            TokenResult(s, finished=True)
-            for s in run.batch.decodes
-            if s.num_output_tokens + num_steps >= lengths[s.request.id]
-        ]
-        for chunk in run.batch.prompts:
-            for s in chunk.samples:
-                if not s.is_ended:
-                    self._tokens_of(s).append(now_s)
-                    results.append(TokenResult(s, finished=s.num_output_tokens + 1 >= lengths[s.request.id]))
-        return self.cluster.on_batch_done(run.batch.instance_id, results, now_s, num_steps)
-
-    def _note_tokens(self, run: Run, step: int) -> None:
-        if run.batch.decodes:
-            times_s = [run.time_s(k) for k in range(run.done + 1, step + 1)]
-            for sequence in run.batch.decodes:
-                if not sequence.is_ended:
-                    self._tokens_of(sequence).extend(times_s)
-
-    def _tokens_of(self, sequence: Sequence) -> list[float]:
+    def _note_steps(self, sequence: Sequence) -> TokenTimes:
+        """Its tokens so far, those of the decode steps that it has been following included."""
         times_s = self._times_s.get(sequence)
         if times_s is None:
-            times_s = self._times_s[sequence] = self.recorder.record(*sequence.id).token_times_s
+            record = self.recorder.record(*sequence.id)
+            times_s = self._times_s[sequence] = record.token_times_s = TokenTimes()
+        else:
+            times_s.stop(sequence.num_output_tokens)
         return times_s
+
+    def _first_end(self, lane: Lane) -> int:
+        """The step at which the first of those that decode ends; who has left since is forgotten."""
+        while not self._still_ends(*lane.ends[0], lane):
+            heappop(lane.ends)
+        return lane.ends[0][0]
+
+    def _still_ends(self, step: int, _: int, sequence: Sequence, lane: Lane) -> bool:
+        if sequence not in lane.instance.decoding.members:
+            return False
+        return step - lane.log.num_steps == self._lengths[sequence.request.id] - sequence.num_output_tokens
+
+    def _cut_short(self, action: CutShort, now_s: float) -> None:
+        lane = self.lanes[action.instance_id]
+        if (run := lane.run) and run.end > run.done + 1:
+            if lane.end:
+                lane.end[3] = None
+            self._end_after(lane, run, 1)
+
+    def _end_after(self, lane: Lane, run: Run, num_steps: int) -> None:
+        run.end = run.done + num_steps
+        run.end_s = run.time_s(run.end)
+        lane.end = self.at(run.end_s, self._finish, lane, run, rank=0)
+        if num_steps > 1:
+            self._long[lane] = None
+        else:
+            self._long.pop(lane, None)
+
+    def _catch_up(self, now_s: float) -> None:
+        """Before anything of this instant happens, count the steps that are done by now."""
+        for lane in list(self._long):
+            run = lane.run
+            if run is None or run.end_s <= now_s or run.batch not in lane.instance.in_flight:
+                continue
+            step = run.last_step_by(now_s)
+            if (num_steps := step - run.done) > 0:
+                if run.time_s(step) == now_s:
+                    if lane.end:
+                        lane.end[3] = None
+                    self._end_after(lane, run, num_steps)
+                else:
+                    if run.batch.ticks:
+                        lane.log.add(run, run.done + 1, num_steps)
+                    run.done = step
+                    lane.num_steps += num_steps
+                    self.cluster.on_batch_progress(run.batch, num_steps, now_s)
+
+    def _finish(self, lane: Lane, run: Run, now_s: float) -> list[Action]:
+        batch = run.batch
+        self._long.pop(lane, None)
+        if batch not in lane.instance.in_flight:
+            return []  # lost meanwhile
+        num_steps = run.end - run.done
+        results: list[TokenResult] = []
+        if batch.ticks:
+            last = lane.log.num_steps + num_steps
+            while lane.ends and lane.ends[0][0] <= last:
+                end = heappop(lane.ends)
+                if self._still_ends(*end, lane):
+                    results.append(TokenResult(end[2], finished=True))
+            lane.log.add(run, run.done + 1, num_steps)
+        run.done = run.end
+        lane.num_steps += num_steps
+        lane.busy_s += now_s - lane.started_s
+        if self._carrier and batch.prompts:
+            self._carrier.note_step(batch, now_s - lane.started_s, now_s)
+        if batch.prompts or not batch.ticks:
+            results += self._sampled(batch, now_s)
+        return self.cluster.on_batch_done(batch, results, now_s, num_steps)
+
+    def _sampled(self, batch: Batch, now_s: float) -> list[TokenResult]:
+        """The tokens of a step that no log of decode steps tells of."""
+        results: list[TokenResult] = []
+        if not batch.ticks:
+            for sequence in batch.decodes:
+                if not sequence.is_ended:
+                    results.append(self._sample(sequence, now_s))
+                    self._begin_decoding(sequence, self.lanes[batch.instance_id])
+        for chunk in batch.prompts:
+            results += [self._sample(sequence, now_s) for sequence in chunk.samples if not sequence.is_ended]
+        return results
+
+    def _sample(self, sequence: Sequence, now_s: float) -> TokenResult:
+        times_s = self._note_steps(sequence)
+        times_s.append(now_s)
+        return TokenResult(sequence, finished=len(times_s) >= self._lengths[sequence.request.id])
+
+    # pipelines
+
+    def _enter_pipeline(self, batch: Batch, lane: Lane, now_s: float) -> None:
+        """Stage after stage, each as soon as the batch has come so far and the one before it has gone on."""
+        stage_s = cast(StagedCostModel, lane.cost).batch_stage_s(batch)
+        lane.num_steps += 1
+        lane.busy_s += stage_s
+        time_s = now_s
+        for stage, free_s in enumerate(lane.stages_free_s):
+            time_s = lane.stages_free_s[stage] = max(time_s, free_s) + stage_s
+        self.at(lane.stages_free_s[0], self.cluster.on_stage_free, batch, rank=0)
+        self.at(time_s, self._leave_pipeline, batch, now_s, rank=0)
+
+    def _leave_pipeline(self, batch: Batch, started_s: float, now_s: float) -> list[Action]:
+        if not self.cluster.running(batch):
+            return []
+        if self._carrier and batch.prompts:
+            self._carrier.note_step(batch, now_s - started_s, now_s)
+        return self.cluster.on_batch_done(batch, self._sampled(batch, now_s), now_s)

@@ -89,7 +89,7 @@ def queue(machine: Instance, *requests: Request, rank: int = 0) -> list[Sequence
 def finish(machine: Instance, batch: Batch, last: tuple[Sequence, ...] = ()) -> list[Sequence]:
     """Complete a batch; the sequences in ``last`` end with their token. Returns those that ended."""
     sampled = [s for chunk in batch.chunks for s in chunk.samples]
-    ended, _ = machine.complete([TokenResult(s, s in last) for s in sampled if not s.is_ended])
+    ended, _ = machine.complete(batch, [TokenResult(s, s in last) for s in sampled if not s.is_ended])
     machine.check_integrity()
     return ended
 

@@ -18,7 +18,7 @@ from course.serving.actions import (
     StopTransfer,
     WakeAt,
 )
-from course.serving.batch import TokenResult
+from course.serving.batch import Batch, TokenResult
 from course.serving.cluster import Cluster, StalledError
 from course.serving.plan import Chunk, Plan, PlanError, Preemption, Refusal
 from course.serving.schedulers import ChunkedPrefill
@@ -76,7 +76,7 @@ class Logging(Cluster):
             if self.is_inside:  # the cluster calls itself
                 return method(*arguments)
             # What is live is written down before the event changes it.
-            plain = [[(r.sequence.id, r.finished) for r in a] if isinstance(a, list) else a for a in arguments]
+            plain = [plainly(argument) for argument in arguments]
             self.is_inside = True
             actions = method(*arguments)
             self.is_inside = False
@@ -84,6 +84,16 @@ class Logging(Cluster):
             return actions
 
         return noted
+
+
+def plainly(argument: Any) -> Any:
+    """What an event tells, without what is live in it."""
+    match argument:
+        case Batch():
+            return argument.instance_id, argument.step
+        case list():
+            return [(result.sequence.id, result.finished) for result in argument]
+    return argument
 
 
 def machines() -> list[Any]:
@@ -105,14 +115,18 @@ def test_a_recorded_run_replays_to_the_same_actions():
 
     replayed = Cluster(machines())
     alive: dict[tuple[int, int], Sequence] = {}
+    running: dict[tuple[int, int], Batch] = {}
     for name, arguments, expected in recorded.log:
         if name == "on_batch_done":
-            id, results, *rest = arguments
-            arguments = id, [TokenResult(alive[key], finished) for key, finished in results], *rest
+            batch, results, *rest = arguments
+            arguments = running[batch], [TokenResult(alive[key], finished) for key, finished in results], *rest
+        elif name == "on_batch_progress":
+            arguments = running[arguments[0]], *arguments[1:]
         actions = getattr(replayed, name)(*arguments)
         assert [told(action) for action in actions] == expected
         for action in actions:
             if isinstance(action, RunBatch):
+                running[action.batch.instance_id, action.batch.step] = action.batch
                 alive.update({s.id: s for chunk in action.batch.chunks for s in chunk.samples})
     assert_empty(replayed)
 
@@ -283,7 +297,7 @@ def test_a_cancelled_request_ends_with_all_its_answers_and_only_once():
     assert cluster.on_cancel(0, 0.0) == []
     cluster.check_integrity()
     results = [TokenResult(s) for s in run.batch.chunks[0].samples]
-    assert cluster.on_batch_done(0, results, 0.1) == []
+    assert cluster.on_batch_done(run.batch, results, 0.1) == []
     assert_empty(cluster)
 
 
@@ -312,7 +326,7 @@ def test_reports_of_a_lost_instance_are_ignored():
     cluster.on_arrival(request(0, 4), 0.0)
     (run,) = cluster.decide(0.0)
     cluster.on_instance_lost(0, 0.0)
-    assert cluster.on_batch_done(0, [TokenResult(run.batch.chunks[0].sequence)], 0.1) == []
+    assert cluster.on_batch_done(run.batch, [TokenResult(run.batch.chunks[0].sequence)], 0.1) == []
     assert cluster.on_instance_lost(0, 0.2) == []
     (again,) = cluster.decide(0.2)
     assert again.batch.instance_id == 1
@@ -357,7 +371,7 @@ def test_a_router_must_choose_one_of_its_candidates(answer: Any):
     cluster = Cluster([instance(id=0, role="prefill"), instance(id=1, role="decode")], None, Lost())
     cluster.on_arrival(request(0, 4), 0.0)
     (run,) = cluster.decide(0.0)
-    cluster.on_batch_done(0, [TokenResult(run.batch.chunks[0].sequence)], 0.1)
+    cluster.on_batch_done(run.batch, [TokenResult(run.batch.chunks[0].sequence)], 0.1)
     for _ in range(2):
         with pytest.raises(UserError, match="router Lost chose"):
             cluster.decide(0.1)

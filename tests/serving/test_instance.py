@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from course.errors import UserError
-from course.serving.batch import TokenResult
+from course.serving.batch import Batch, TokenResult
 from course.serving.instance import Instance
 from course.serving.plan import Chunk, Plan, PlanError, Preemption, Refusal
 from course.serving.sequence import Sequence, State
@@ -112,8 +112,8 @@ def test_an_answer_ends_at_its_limit_or_where_the_data_plane_says():
 
 
 def test_a_batch_that_does_not_run_cannot_be_completed():
-    with pytest.raises(RuntimeError, match="instance 0 completed a batch but none was running"):
-        instance(Scripted()).complete([])
+    with pytest.raises(RuntimeError, match="instance 0 completed a batch that it does not run"):
+        instance(Scripted()).complete(Batch(0, 0), [])
 
 
 # endings while a batch runs
@@ -126,7 +126,7 @@ def test_blocks_of_a_cancelled_sequence_stay_reserved_while_its_batch_writes_the
     machine.end(first, State.CANCELLED)
     machine.check_integrity()
     assert machine.memory.pool.num_used_blocks == 4
-    ended, _ = machine.complete([TokenResult(first), TokenResult(second)])
+    ended, _ = machine.complete(batch, [TokenResult(first), TokenResult(second)])
     assert ended == []
     assert first.num_output_tokens == 0
     assert machine.memory.pool.num_used_blocks == 2
@@ -147,10 +147,10 @@ def test_a_prompt_cancelled_while_it_would_fork_forks_nothing():
     machine = instance(Scripted())
     (parent,) = queue(machine, request(0, 6, n=3))
     siblings = parent._siblings
-    decide(machine, Plan([Chunk(parent, 6)]))
+    batch = decide(machine, Plan([Chunk(parent, 6)])).batch
     for each in (parent, *siblings):
         machine.end(each, State.CANCELLED)
-    assert machine.complete([TokenResult(s) for s in (parent, *siblings)]) == ([], [])
+    assert machine.complete(batch, [TokenResult(s) for s in (parent, *siblings)]) == ([], [])
     assert machine.memory.pool.num_used_blocks == 0
     machine.check_integrity()
 

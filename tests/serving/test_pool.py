@@ -204,10 +204,10 @@ def broken(**changes: object) -> BlockPool:
     [
         (broken(), [[1]], "block 0 has 1 references but 0 holders"),
         (broken(), [[0], [0]], "block 0 has 1 references but 2 holders"),
-        (broken(_free=[2]), [[0]], "leaked blocks: {1}"),
-        (broken(_free=[2, 1, 1]), [[0]], "in the free list twice"),
+        (broken(_free=[2], _num_touched=3), [[0]], "leaked blocks: {1}"),
+        (broken(_free=[2, 1, 1], _num_touched=3), [[0]], "in the free list twice"),
         (broken(_block_of={}), [[0]], "hash maps disagree"),
-        (broken(_free=[0, 1, 2], _references=[0, 0, 0]), [], "can still be found by hash"),
+        (broken(_free=[0, 1, 2], _used=set(), _num_touched=3), [], "can still be found by hash"),
     ],
 )
 def test_a_broken_pool_is_found_out(pool: BlockPool, tables: list[list[int]], message: str):

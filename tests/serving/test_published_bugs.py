@@ -96,9 +96,9 @@ def test_an_answer_is_found_by_the_next_prompt_of_the_conversation():
     for known in range(7, 12):  # a token is known after each step
         size = 6 if known == 7 else 1
         machine.scheduler.plans.append(Plan([Chunk(first, size)]))
-        machine.schedule(0.0)
+        batch = machine.schedule(0.0).batch
         completed = hashes[known // BLOCK - 1] if known % BLOCK == 0 else None
-        machine.complete([TokenResult(first, block_hash=completed)])
+        machine.complete(batch, [TokenResult(first, block_hash=completed)])
         machine.check_integrity()
     (second,) = queue(machine, with_tokens(request(1, 12), text, BLOCK))
     (chunk,) = run(machine, Plan([Chunk(second, 4)])).chunks
@@ -112,8 +112,8 @@ def test_a_hash_that_comes_without_those_before_it_is_not_believed():
     (first,) = queue(machine, request(0, 7))
     for size in (7, 1):
         machine.scheduler.plans.append(Plan([Chunk(first, size)]))
-        machine.schedule(0.0)
-        machine.complete([TokenResult(first, block_hash=12345)])
+        batch = machine.schedule(0.0).batch
+        machine.complete(batch, [TokenResult(first, block_hash=12345)])
     (second,) = queue(machine, Request(1, 0.0, 8, 1, prefix_hashes=(12345, 6)))
     (chunk,) = run(machine, Plan([Chunk(second, 8)])).chunks
     assert chunk.start == 0

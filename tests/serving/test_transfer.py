@@ -64,7 +64,7 @@ class Split:
         sampled = [s for chunk in batch.chunks for s in chunk.samples if not s.is_ended]
         for sequence in sampled:
             self.tokens[sequence.id] = self.tokens.get(sequence.id, 0) + 1
-        return self.event(self.cluster.on_batch_done, machine.id, [TokenResult(s) for s in sampled])
+        return self.event(self.cluster.on_batch_done, batch, [TokenResult(s) for s in sampled])
 
     def report(self, end: str) -> list[Action]:
         """The oldest copy has ended: ``done``, ``refused`` or ``failed``."""
@@ -342,8 +342,7 @@ def test_without_a_decode_instance_what_is_not_there_yet_fails_with_a_reason():
     reasons = [a.reason for a in actions if isinstance(a, SequenceEnded)]
     assert reasons == [f"request {k}: no decode instance is left" for k in range(2)]
     split.copying.clear()
-    split.running.pop(0)
-    split.event(split.cluster.on_batch_done, 0, [])
+    split.event(split.cluster.on_batch_done, split.running.pop(0), [])
     assert_empty(split.cluster)
 
 

@@ -40,5 +40,5 @@ class CourseSystem:
             for i, (prompt, length) in enumerate(zip(work.prompts, work.output_lengths, strict=True))
         ]
         records = serve(self.engine, Workload(requests, dict(enumerate(work.output_lengths))))
-        times = [record.token_times_s for record in records]
+        times = [list(record.token_times_s) for record in records]
         return Timing(max(t[-1] for t in times), times)

@@ -21,7 +21,7 @@ class Router(Protocol):
 def choose(router: Router, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
     """What the router chooses. Raises UserError when that is none of ``candidates``."""
     chosen = router.choose(candidates, sequence, now_s)
-    if not any(chosen is candidate for candidate in candidates):
+    if chosen not in candidates:
         raise UserError(
             f"router {type(router).__name__} chose {chosen!r} for request {sequence.request.id}, "
             "which is none of its candidates"

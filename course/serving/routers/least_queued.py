@@ -21,6 +21,5 @@ class LeastQueued:
 
 
 def _num_queued(instance: Instance) -> int:
-    batch = instance.in_flight
-    in_step = len(batch.decodes) + len(batch.prompts) if batch else 0
+    in_step = sum(len(batch.decodes) + len(batch.prompts) for batch in instance.in_flight)
     return len(instance.waiting) + len(instance.running) + len(instance.reserved) - in_step

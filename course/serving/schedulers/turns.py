@@ -84,7 +84,7 @@ class Turns:
         count = len(view.decoding)
         if not 0 < count <= self._most_sequences:
             return 0
-        spare = self._most_tokens - sum([s.num_known_tokens for s in view.decoding])
+        spare = self._most_tokens - view.num_decode_context_tokens - count
         return 0 if spare < 0 else min(1 + spare // count, UNTIL_CHANGE)
 
     def _turn(self, view: InstanceView) -> list[Sequence]:

@@ -33,7 +33,9 @@ def batch(prompts: Iterable[tuple[int, int]] = (), contexts: Iterable[int] = ())
     for start, num_tokens in prompts:
         prompt = Sequence(Request(0, 0.0, start + num_tokens, 1), rank=0)
         chunks.append(ScheduledChunk(prompt, start, num_tokens, [], (prompt,)))
-    return Batch(0, 0, chunks, tuple(sequence(n, i) for i, n in enumerate(contexts)))
+    contexts = list(contexts)
+    decodes = tuple(sequence(n, i) for i, n in enumerate(contexts))
+    return Batch(0, 0, chunks, decodes, num_decode_context_tokens=sum(contexts))
 
 
 def one_further(before: Batch) -> Batch:
