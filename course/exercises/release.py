@@ -168,7 +168,7 @@ def write(release: Release, target: Path) -> tuple[Path, Path]:
 
 
 def write_zip(files: Mapping[str, bytes], archive: Path) -> None:
-    """The same files give the same bytes, whenever and by whomever they are packed."""
+    """The same files give the same bytes, whenever and by whomever they are packed (with one zlib)."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
         for name in sorted(files):
             entry = zipfile.ZipInfo(f"{NAME}/{name}", EARLIEST)
