@@ -97,7 +97,7 @@ def _watched(timeline: Path | None) -> Callable[..., Cluster]:
 
 def write_timeline(simulation: Simulation, path: Path) -> None:
     """The page: one file that needs nothing else."""
-    from course.figures.timeline import timeline
+    from course.figures.timeline_page import timeline_page
     from course.figures.watch import WatchedCluster
 
     cluster = simulation.driver.cluster
@@ -108,5 +108,6 @@ def write_timeline(simulation: Simulation, path: Path) -> None:
             f"--timeline: the run has {num_steps} pieces and a page can show {MOST_STEPS_DRAWN}; simulate fewer "
             "requests (--set workload.requests=200, or workload.limit=200 of a trace)"
         )
-    figure = timeline(simulation.records, cluster.history, title=f"Who runs when: {simulation.experiment.name}")
-    write_text(path, [figure.to_html(include_plotlyjs=True, full_html=True)])
+    write_text(
+        path, [timeline_page(simulation.records, cluster.history, f"Who runs when: {simulation.experiment.name}")]
+    )
