@@ -8,7 +8,7 @@ from course.errors import UserError
 from course.simulator.costs.fitted import FITTED, FittedCost
 from course.simulator.costs.measured import MeasuredCost, fit
 from course.simulator.costs.profile import profile_named
-from course.simulator.costs.roofline import IDEAL, Efficiency, RooflineCost
+from course.simulator.costs.roofline import EAGER, IDEAL, Efficiency, RooflineCost
 from course.simulator.hardware import Hardware
 from course.simulator.linear import LinearCost
 from course.simulator.links import Link
@@ -16,7 +16,7 @@ from course.simulator.names import unknown_name
 from course.simulator.run import CostModel
 from course.simulator.shapes import ModelShape
 
-ROOFLINES = {"roofline": Efficiency(), "roofline-ideal": IDEAL}
+ROOFLINES = {"roofline": Efficiency(), "roofline-eager": EAGER, "roofline-ideal": IDEAL}
 COSTS = (*ROOFLINES, *FITTED, "measured", "linear")
 
 

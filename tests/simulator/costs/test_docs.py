@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from course.simulator.capacity import kv_capacity, published_kv_capacity
 from course.simulator.costs.fitted import FittedCost, fitted_rows
-from course.simulator.costs.roofline import RooflineCost
+from course.simulator.costs.roofline import EAGER, IDEAL, Efficiency, RooflineCost
 from course.simulator.hardware import load_hardware
 from course.simulator.operators import step_operators
 from course.simulator.parallel import Split
@@ -77,7 +78,10 @@ def test_roofline_over_fit():
     errors = []
     for name, tps in fitted_rows("distserve-a100").items():
         for tp in tps:
-            roofline, fitted = RooflineCost(load_shape(name), A100, tp), FittedCost("distserve-a100", name, tp)
+            roofline, fitted = (
+                RooflineCost(load_shape(name), A100, tp, efficiency=EAGER),
+                FittedCost("distserve-a100", name, tp),
+            )
             ratios = [roofline.batch_s(step) / fitted.batch_s(step) for step in STEPS]
             errors += [abs(ratio - 1) for ratio in ratios]
             row(f"{name}, tp={tp}", *(f"{ratios[i]:.2f}" for i in (0, 2, 4, 5, 9, 11)))
@@ -95,8 +99,26 @@ def test_roofline_over_fit():
     ],
 )
 def test_beside_splitwise(name: str, hardware: str, prompts: list[int], tokens: list[float]):
-    cost = RooflineCost(load_shape("llama-2-70b"), load_hardware(hardware), tp=8)
+    cost = RooflineCost(load_shape("llama-2-70b"), load_hardware(hardware), tp=8, efficiency=EAGER)
     ours = [1e3 * cost.batch_s(batch([(0, n)])) for n in (512, 1024, 2048, 4096)]
     cells = [f"{each:.0f} / {theirs}" for each, theirs in zip(ours, prompts, strict=True)]
     ours = [1e3 * cost.batch_s(batch(contexts=[512] * num)) for num in (1, 32, 64)]
     row(name, *cells, *(f"{each:.1f} / {theirs}" for each, theirs in zip(ours, tokens, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("what", "bandwidth_bytes_s", "contexts", "measured"),
+    [
+        ("H100, vLLM 0.21, 1 user", 3350e9, [300], 6.48),
+        ("H100, vLLM 0.21, 4 users", 3350e9, [300] * 4, 6.59),
+        ("A100 40 GB, vLLM 0.23, 1 user", 1555e9, [1088], 13.3),
+    ],
+)
+def test_beside_engines_of_today(what: str, bandwidth_bytes_s: float, contexts: list[int], measured: float):
+    # Decodes are bound by memory: the arithmetic of either device does.
+    hardware = replace(load_hardware("h100"), memory_bandwidth_bytes_s=bandwidth_bytes_s)
+    times_s = [
+        RooflineCost(load_shape("llama-3.1-8b"), hardware, efficiency=efficiency).batch_s(batch(contexts=contexts))
+        for efficiency in (Efficiency(), EAGER, IDEAL)
+    ]
+    row(what, measured, *(f"{1e3 * time_s:.1f}" for time_s in times_s))
