@@ -8,7 +8,7 @@ import sys
 import textwrap
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from course.errors import UserError
@@ -107,7 +107,7 @@ def check_cell(exercise_id: str) -> None:
         refuse(f'{exercise_id} is not handed in: run the cell that begins with @exercise("{exercise_id}") first.')
     verdict = judge(definition, last.text, earlier=text_beneath)
     if not verdict.passed:
-        refuse(as_text(verdict))
+        refuse(as_text(replace(verdict, call="", expected="", got="", printed="")))  # these stand under its own cell
     print(as_text(verdict))
 
 

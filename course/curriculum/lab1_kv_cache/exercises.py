@@ -194,7 +194,7 @@ def with_an_attention(learner: Callable[..., Any], x: Any, weights: Any, head_di
     hidden_checks=1,
     through=with_an_attention,
 )
-def layer(x: Tensor, weights: dict[str, Tensor], attention: Callable[..., Tensor], head_dim: int) -> Tensor:
+def layer(x: Tensor, weights: dict[str, Tensor], attention: Callable, head_dim: int) -> Tensor:
     """One layer of the decoder: [tokens, hidden] in, [tokens, hidden] out. `x` itself stays as it is.
 
     Attention: h = `rms_norm(x, weights["norm_1"])`. Its queries, keys and values are h times

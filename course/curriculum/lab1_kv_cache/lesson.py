@@ -220,8 +220,10 @@ if ready("lab1"):
 #
 # ## Before you hand in
 #
-# 1. *Kernel → Restart Kernel and Run All Cells.* All five check cells should be without an error.
-# 2. Save, and ask once more from a terminal: `python -m course check-homework lab1_kv_cache.ipynb`
+# 1. *Kernel → Restart Kernel and Run All Cells.* It stops at the first check that does not pass; the cells below it have
+#    not run then.
+# 2. Save. Then, in a terminal in the course's folder:
+#    `python3 -m course check-homework labs/lab1_kv_cache/lab1_kv_cache.ipynb`
 # 3. Hand in this file. Its outputs do not count, what stands in the five cells does.
 
 # %%

@@ -50,6 +50,18 @@ exercises.store.mistake(
     nudge="Positions count from 0: behind `start` cached tokens, the next one stands at position `start`.",
 )
 exercises.store.mistake(
+    "a number for a position",
+    replace=[("torch.arange(start, end)", "start")],
+    caught_by=exercises.tokens_go_where_they_belong,
+    nudge="`rotate` wants a tensor with a position for each new token: `torch.arange(start, end)`.",
+)
+exercises.store.mistake(
+    "appends as to a list",
+    text="def store(cache, start, keys, values):\n    cache[0].append(keys)\n    cache[1].append(values)\n",
+    caught_by=exercises.tokens_go_where_they_belong,
+    nudge="A tensor does not grow. The rows are there already: assign to them.",
+)
+exercises.store.mistake(
     "all at one position",
     replace=[("torch.arange(start, end)", "torch.full((end - start,), start)")],
     caught_by=exercises.tokens_go_where_they_belong,
@@ -124,6 +136,17 @@ exercises.store.mistake(
     replace=[("    if end > cache.shape[2]:\n", "    if False:\n")],
     caught_by=exercises.a_full_cache_refuses,
     nudge="Without room, torch complains about shapes, and the reader wonders. Compare first, and raise ValueError.",
+)
+exercises.store.mistake(
+    "asserts",
+    replace=[
+        (
+            '    if end > cache.shape[2]:\n        raise ValueError("no room in the cache")\n',
+            "    assert end <= cache.shape[2]\n",
+        )
+    ],
+    caught_by=exercises.a_full_cache_refuses,
+    nudge="`assert` raises an AssertionError. The caller waits for a ValueError: `raise ValueError(...)`.",
 )
 exercises.store.mistake(
     "writes what fits",
@@ -402,7 +425,7 @@ def attend(query, cache, start):
 
 
 @exercises.layer.solution
-def layer(x: Tensor, weights: dict[str, Tensor], attention: Callable[..., Tensor], head_dim: int) -> Tensor:
+def layer(x: Tensor, weights: dict[str, Tensor], attention: Callable, head_dim: int) -> Tensor:
     h = rms_norm(x, weights["norm_1"])
     rows = [h @ weights[name].T for name in ("q", "k", "v")]
     query, key, value = (row.view(len(x), -1, head_dim).transpose(0, 1) for row in rows)
@@ -546,6 +569,12 @@ exercises.layer.mistake(
     nudge="These are [tokens, heads, head_dim]. `attention` wants the heads in front.",
 )
 exercises.layer.mistake(
+    "rows are not cut into heads",
+    replace=[("row.view(len(x), -1, head_dim).transpose(0, 1) for row", "row for row")],
+    caught_by=exercises.one_token,
+    nudge="A row holds all its heads side by side. Cut it into heads of head_dim numbers; the heads come first.",
+)
+exercises.layer.mistake(
     "exchanges key and value",
     replace=[("attention(query, key, value)", "attention(query, value, key)")],
     caught_by=exercises.one_token,
@@ -681,6 +710,12 @@ exercises.prefill.mistake(
     replace=[(" and decoder.tokens[kept] == prompt[kept]", "")],
     caught_by=exercises.the_common_beginning_is_kept,
     nudge="As many tokens as the cache holds are kept, whatever they are. Only equal ones may be.",
+)
+exercises.prefill.mistake(
+    "looks behind the end",
+    replace=[("kept < min(len(decoder.tokens), len(prompt) - 1) and ", "")],
+    caught_by=exercises.a_prompt_in_chunks,
+    nudge="The cache may be shorter than the prompt, or empty. Look at the lengths before you look inside.",
 )
 exercises.prefill.mistake(
     "keeps one too few",
@@ -824,6 +859,19 @@ exercises.decode.mistake(
 exercises.decode.mistake(
     "tensors in the answer",
     replace=[("int(logits.argmax())", "logits.argmax()")],
+    caught_by=exercises.as_many_tokens_as_wanted,
+    nudge="`argmax` gives a tensor. `int(...)` makes a number of it.",
+)
+exercises.decode.mistake(
+    "tensors in the answer, and one step too many",
+    text=(
+        "def decode(decoder, logits, num_tokens, end_tokens):\n"
+        "    answer = []\n"
+        "    for _ in range(num_tokens):\n"
+        "        answer.append(logits.argmax())\n"
+        "        logits = decoder.step([answer[-1]])\n"
+        "    return answer\n"
+    ),
     caught_by=exercises.as_many_tokens_as_wanted,
     nudge="`argmax` gives a tensor. `int(...)` makes a number of it.",
 )
