@@ -1,4 +1,4 @@
-"""``python -m course bench``: our engine beside Hugging Face transformers, and where its time goes."""
+"""``python -m course bench``: our engine beside Hugging Face transformers, where its time goes, and the explorers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
         "what",
-        choices=["engine", "step", "prediction"],
+        choices=["engine", "step", "prediction", "explorers"],
         help="engine: throughput and latencies beside transformers; step: where a decode step's time goes; "
-        "prediction: the virtual clock beside the wall clock, same requests",
+        "prediction: the virtual clock beside the wall clock, same requests; "
+        "explorers: from a moved slider to its picture, in every lesson (takes no option but --json)",
     )
     parser.add_argument("--model", choices=["tiny", "small"], default="tiny", help="shape, with random weights")
     parser.add_argument("--repeats", type=int, default=3, help="runs per system; medians are printed (default 3)")
@@ -34,7 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
     check_writable(args.json)
-    rows = {"engine": bench_engine, "step": bench_step, "prediction": bench_prediction}[args.what](args)
+    kinds = {"engine": bench_engine, "step": bench_step, "prediction": bench_prediction, "explorers": bench_explorers}
+    rows = kinds[args.what](args)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
     return 0
@@ -55,6 +57,13 @@ def bench_engine(args: argparse.Namespace) -> list[dict[str, Any]]:
     print(conditions(args))
     print(table(rows))
     return rows
+
+
+def bench_explorers(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What a learner waits for who moves a slider."""
+    from course.commands import bench_explorers
+
+    return bench_explorers.bench_explorers()
 
 
 def bench_step(args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ def as_html(verdict: Verdict, note: str = "") -> str:
     colour = COLOURS[verdict.status]
     head = (
         f'<div><strong><span style="color:{colour}" aria-hidden="true">{SIGNS[verdict.status]}</span> '
-        f"{WORDS[verdict.status]}</strong> · <code>{escape(verdict.id)}</code></div>"
+        f"{WORDS[verdict.status]}</strong> · {inline_code(f'`{verdict.id}`')}</div>"
     )
     message = without_head(verdict)
     parts = [head, f"<div>{inline_code(message)}</div>" if message else ""]

@@ -14,6 +14,9 @@ Matrix = Sequence[Sequence[float]]
 LONGEST = 60
 """Beyond that many tokens, labels stop being legible and are left out."""
 
+RIGHT_EDGE = 0.65
+"""Where the map ends at most, as a share of the figure's width."""
+
 
 def attention_pattern(tokens: Sequence[str], weights: Matrix, title: str = "Who looks at whom") -> go.Figure:
     """A heat map: row i shows how token i spreads its attention over the tokens up to itself.
@@ -23,7 +26,8 @@ def attention_pattern(tokens: Sequence[str], weights: Matrix, title: str = "Who 
     """
     positions = list(range(len(tokens)))
     rows = [[round(w, 4) if j <= i else None for j, w in enumerate(row)] for i, row in enumerate(weights)]
-    bar = {"title": {"text": "weight"}, "thickness": 14, "tickformat": ".0%", "outlinewidth": 0}
+    bar = {"title": {"text": "weight", "side": "right"}, "thickness": 14, "tickformat": ".0%", "outlinewidth": 0}
+    bar |= {"x": RIGHT_EDGE + 0.02, "y": 1, "yanchor": "top", "len": 0.7}
     heat = go.Heatmap(
         z=rows,
         x=positions,
@@ -40,9 +44,10 @@ def attention_pattern(tokens: Sequence[str], weights: Matrix, title: str = "Who 
     )
     axes = {"xaxis": _axis(tokens, "looks at"), "yaxis": _axis(tokens, "this token") | {"autorange": "reversed"}}
     axes["xaxis"] |= {"side": "bottom", "tickangle": -60}
+    # A square, as wide as there is room, beside its colour bar.
     axes["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
-    axes["xaxis"] |= {"constrain": "domain"}
-    return new_figure([heat], title, height=620, **axes)
+    axes["xaxis"] |= {"constrain": "domain", "constraintoward": "left", "domain": [0, RIGHT_EDGE]}
+    return new_figure([heat], title, height=580, margin={"t": 60}, **axes)
 
 
 def attention_summary(tokens: Sequence[str], weights: Matrix) -> str:

@@ -20,7 +20,7 @@ def cached_vs_uncached(
         _line("without cache: the whole text again", uncached_s, PREFILL, "square"),
         _line("with cache: one new token", cached_s, DECODE, "circle"),
     ]
-    axes: dict[str, Any] = {"xaxis": {"title": {"text": "output token (1 ends the prefill)"}}}
+    axes: dict[str, Any] = {"xaxis": {"title": {"text": "output token (1 ends the prefill)"}, "rangemode": "tozero"}}
     axes["yaxis"] = {"title": {"text": "time (ms)"}, "rangemode": "tozero"}
     return new_figure(traces, title, **axes)
 

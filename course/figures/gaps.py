@@ -34,16 +34,16 @@ def token_gaps(
     ``streams`` holds the token times (seconds) of one answer, or of several by name.
     """
     named = streams if isinstance(streams, Mapping) else {"": streams}
-    traces, labels = [], []
+    traces, longest = [], []
     for i, (name, times_s) in enumerate(named.items()):
         colour = DECODE if len(named) == 1 else SERIES[i % len(SERIES)]
         found = stalls(times_s, limit_s)
         traces += [_stall_trace(found, is_first=i == 0), _stream_trace(name, times_s, colour)]
         if found:
-            worst = max(found, key=lambda s: s.end_s - s.start_s)
-            labels.append(_label(worst))
-    axes: dict[str, Any] = {"xaxis": {"title": {"text": "time (ms)"}}, "yaxis": {"title": {"text": "tokens received"}}}
-    return new_figure(traces, title, annotations=labels, **axes)
+            longest.append(max(found, key=lambda s: s.end_s - s.start_s))
+    axes: dict[str, Any] = {"xaxis": {"title": {"text": "time (ms)"}, "rangemode": "nonnegative"}}
+    axes["yaxis"] = {"title": {"text": "tokens received"}}
+    return new_figure(traces, title, annotations=_labels(longest), **axes)
 
 
 def token_gaps_summary(streams: Mapping[str, Sequence[float]] | Sequence[float], limit_s: float) -> str:
@@ -83,12 +83,20 @@ def _stall_trace(found: Sequence[Stall], is_first: bool) -> go.Scatter:
     return go.Scatter(name="stall", x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=is_first)
 
 
-def _label(stall: Stall) -> dict[str, object]:
-    return {
-        "text": f"<b>{say_ms(stall.end_s - stall.start_s)}</b>",
-        "x": round((stall.start_s + stall.end_s) * 500, 3),
-        "y": stall.token,
-        "yshift": -20,
-        "showarrow": False,
-        "font": {"size": FONT_SIZE},
-    }
+def _labels(longest: Sequence[Stall]) -> list[dict[str, object]]:
+    """One below each stall. Several may happen at once: then the highest has it above, and none stands over another."""
+    labels: list[dict[str, object]] = []
+    for i, stall in enumerate(sorted(longest, key=lambda s: s.token)):
+        is_highest = i == len(longest) - 1 > 0
+        at_s = stall.start_s + (stall.end_s - stall.start_s) * (i + 1) / (len(longest) + 1)
+        labels.append(
+            {
+                "text": f"<b>{say_ms(stall.end_s - stall.start_s)}</b>",
+                "x": round(at_s * 1e3, 3),
+                "y": stall.token,
+                "yshift": 20 if is_highest else -20,
+                "showarrow": False,
+                "font": {"size": FONT_SIZE},
+            }
+        )
+    return labels

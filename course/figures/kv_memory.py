@@ -82,7 +82,7 @@ def _memory_bars(use: MemoryUse, context: int, batch: int) -> list[go.Bar]:
     parts: Sequence[tuple[str, float, dict[str, object]]] = (
         ("weights", use.weight_bytes, {"color": WAITING}),
         ("KV of the batch", kv - min(over, kv), {"color": DECODE}),
-        ("KV beyond the memory", min(over, kv), {"color": DECODE, "pattern": {"shape": "x", "solidity": 0.4}}),
+        ("KV that does not fit", min(over, kv), {"color": DECODE, "pattern": {"shape": "x", "solidity": 0.4}}),
     )
     return [
         go.Bar(
@@ -100,10 +100,11 @@ def _fit_traces(use: MemoryUse, context: int, batch: int) -> list[go.Scatter]:
     fits = [use.num_sequences(length) or None for length in CONTEXTS]
     return [
         go.Scatter(
-            name="most sequences",
+            name="as many as fit",
             x=list(CONTEXTS),
             y=fits,
             mode="lines+markers",
+            showlegend=False,
             line={"color": ACCENT, "width": 2},
             marker={"size": 7},
             hovertemplate="%{x} tokens: %{y:,} sequences<extra></extra>",
@@ -114,7 +115,10 @@ def _fit_traces(use: MemoryUse, context: int, batch: int) -> list[go.Scatter]:
             name="this batch",
             x=[context],
             y=[batch],
-            mode="markers",
+            mode="markers+text",
+            text="this batch ",
+            textposition="middle left",
+            showlegend=False,
             marker={"color": DECODE, "size": 16} | {"symbol": "circle" if batch <= use.num_sequences(context) else "x"},
             hovertemplate="%{y:,} sequences of %{x} tokens<extra></extra>",
             xaxis="x2",

@@ -59,8 +59,10 @@ def ms(seconds: Iterable[float]) -> list[float]:
 
 
 def say_ms(seconds: float) -> str:
-    """A duration in milliseconds for a sentence: two significant digits below 10 ms, whole ones above."""
+    """A duration for a sentence: in ms, with two significant digits below 10; from 10 s on in seconds."""
     value = seconds * 1e3
+    if value >= 10_000:
+        return f"{seconds:,.1f} s"
     return f"{value:.2g} ms" if value < 9.95 else f"{value:,.0f} ms"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -77,8 +78,13 @@ class Explorer:
         figure, summary = self.draw()
         # Only the data of the figure: other forms that plotly may add hold a copy of its whole program.
         display({"application/vnd.plotly.v1+json": bundle(figure), "text/plain": summary}, raw=True)
-        print(summary)
-        print(INVITATION)
+        # As a text and not printed: JupyterLab breaks printed lines inside of words.
+        display({"text/html": line_of_text(f"{summary} {INVITATION}"), "text/plain": INVITATION}, raw=True)
+
+
+def line_of_text(text: str, attributes: str = "") -> str:
+    """The line below a picture."""
+    return f'<div {attributes}style="font-size: 15px; line-height: 1.5; padding: 0 4px">{html.escape(text)}</div>'
 
 
 CONFIG = {"displaylogo": False, "responsive": True}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 import ipywidgets
 
 from course.widgets.controls import Choice, Control, LogSlider, Slider, Text, Toggle
-from course.widgets.explorer import Explorer, bundle
+from course.widgets.explorer import Explorer, bundle, line_of_text
 from course.widgets.plot import Plot
 
 _STYLE = {"description_width": "13em"}
 _LAYOUT = {"width": "34em", "max_width": "100%"}
+_WIDE = {"width": "60em", "max_width": "100%"}  # for a line of text
 
 
 class LiveExplorer:
@@ -48,7 +48,7 @@ class LiveExplorer:
 
 def _status(text: str, role: str = "status") -> str:
     """One line below the picture; screen readers speak it when it changes."""
-    return f'<div role="{role}" aria-live="polite" style="font-size: 15px">{html.escape(text)}</div>'
+    return line_of_text(text, f'role="{role}" aria-live="polite" ')
 
 
 def make_input(control: Control) -> ipywidgets.ValueWidget:
@@ -68,4 +68,4 @@ def make_input(control: Control) -> ipywidgets.ValueWidget:
         case Toggle(value=value):
             return ipywidgets.Checkbox(value=value, indent=True, **shared)
         case Text(value=value):
-            return ipywidgets.Text(value=value, continuous_update=False, **shared)
+            return ipywidgets.Text(value=value, continuous_update=False, **{**shared, "layout": _WIDE})

@@ -93,4 +93,15 @@ def test_a_replay_is_the_answer_with_its_long_gap(capsys: pytest.CaptureFixture[
     burst.replay(answer, times_s, limit_s=1.0)
     said = capsys.readouterr().out
     assert said.count("[… 1,500 ms …]") == 1
-    assert said.replace(" [… 1,500 ms …] ", "") == answer.text.replace("\n", " ") + "\n"
+    assert said.replace(" [… 1,500 ms …] ", "") == "A list is |" + answer.text.replace("\n", " ") + "\n"
+
+
+def test_a_replay_breaks_lines_between_words(capsys: pytest.CaptureFixture[str]) -> None:
+    line = burst.Line()
+    for word in ["token"] * 40:
+        line.say(f" {word}")
+        line.say("s")
+    lines = capsys.readouterr().out.splitlines()
+    assert " ".join(lines).split() == ["tokens"] * 40
+    assert max(map(len, lines)) <= burst.LINE + 1
+    assert len(lines) == 4

@@ -123,6 +123,12 @@ def test_stalls_are_the_gaps_above_the_limit() -> None:
     assert stalls(times_s, 1.0) == stalls([], 0.1) == []
 
 
+def test_labels_of_stalls_at_the_same_time_do_not_meet() -> None:
+    labels = token_gaps({"one": [0.0, 0.2], "other": [0.0, 0.001, 0.201]}, 0.05).layout.annotations
+    assert [(label.y, label.yshift) for label in labels] == [(1, -20), (2, 20)]
+    assert labels[0].x < labels[1].x
+
+
 def test_token_gaps_mark_the_longest() -> None:
     figure = token_gaps([0.0, 0.01, 0.02, 0.12, 0.13, 0.33], 0.05)
     stall, stream = figure.data

@@ -81,13 +81,12 @@ def test_in_a_kernel_it_is_live_unless_switched_off(monkeypatch: pytest.MonkeyPa
     assert is_live()
 
 
-def test_static_it_shows_the_figures_data_and_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_static_it_shows_the_figures_data_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[dict[str, Any]] = []
     monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
     small()._ipython_display_()
-    assert capsys.readouterr().out == f"line of slope 2\n{INVITATION}\n"
+    assert [part.keys() for part in shown[1:]] == [{"text/html", "text/plain"}]
+    assert f">line of slope 2 {INVITATION}<" in shown[1]["text/html"]
     assert shown[0].keys() == {"application/vnd.plotly.v1+json", "text/plain"}
     assert shown[0]["application/vnd.plotly.v1+json"]["data"][0]["y"] == [0, 2]
 

@@ -25,21 +25,40 @@ SAMPLING = Sampling(temperature=0.7)  # the likeliest token each time makes the 
 LONG_PROMPTS = tuple(f"Letter {i}. " + "The people of the town talked about the weather. " * 60 for i in range(4))
 TRANSFER_S_PER_BLOCK = 5e-5  # assumed: 16 tokens between two processes of one machine
 SLOWER = 4
+LINE = 80  # letters
 
 
 def replay(answer: Answer, times_s: Sequence[float], limit_s: float) -> None:
-    """Print an answer at a quarter of its speed, with every gap above ``limit_s`` (seconds) written out.
+    """Print a prompt, and its answer at a quarter of its speed, with every gap above ``limit_s`` (seconds) written out.
 
     Where nobody watches (builds, tests) it is printed at once.
     """
+    assert answer.model is not None
+    line = Line()
+    line.say(answer.model.decode(list(answer.prompt)) + " |")
     gaps = [0.0, *(later - earlier for earlier, later in pairwise(times_s))]
     for piece, gap_s in zip(pieces(answer), gaps, strict=True):
         if gap_s > limit_s:
-            print(f" [… {say_ms(gap_s)} …] ", end="", flush=True)
+            line.say(f" [… {say_ms(gap_s)} …] ")
         if is_live():
             time.sleep(SLOWER * gap_s)
-        print(piece.replace("\n", " "), end="", flush=True)
+        line.say(piece.replace("\n", " "))
     print()
+
+
+class Line:
+    """Prints piece by piece; breaks lines between words, where JupyterLab would break inside of them."""
+
+    def __init__(self) -> None:
+        self.length = 0
+
+    def say(self, piece: str) -> None:
+        """Go on with the line, or begin another."""
+        if self.length + len(piece) > LINE and piece.startswith(" "):
+            print()
+            self.length, piece = 0, piece.lstrip()
+        print(piece, end="", flush=True)
+        self.length += len(piece)
 
 
 def pieces(answer: Answer) -> list[str]:

@@ -72,7 +72,7 @@ def cluster(policy: str) -> WatchedCluster:
         instances = [Instance(PrefillFirst(), 8192, id=0, role="prefill")]
         instances += [Instance(PrefillFirst(), 8192, id=1, role="decode")]
     else:
-        make = partial(ChunkedPrefill, CHUNK_TOKENS) if policy == CHUNKED else PrefillFirst
+        make = partial(ChunkedPrefill, token_budget=CHUNK_TOKENS) if policy == CHUNKED else PrefillFirst
         instances = [Instance(make(), 8192, id=i) for i in range(2)]
     return WatchedCluster(instances, LeastRequests())
 
@@ -90,7 +90,7 @@ def logs(rate: float, prompt_tokens: int, policy: str) -> list[Log]:
     """The same run as a list of plain times, one entry for each request."""
     records, history = serve(rate, prompt_tokens, policy)
     started = started_s(history)
-    return [Log(record.arrival_s, started[record.request_id], record.token_times_s) for record in records]
+    return [Log(record.arrival_s, started[record.request_id], list(record.token_times_s)) for record in records]
 
 
 def started_s(history: History) -> dict[int, float]:
@@ -117,10 +117,10 @@ def figure(
     def first_s(record: RequestRecord) -> float | None:
         if ttft_and_e2e is None:
             return ttft_s(record)
-        return ttft_and_e2e(record.arrival_s, started[record.request_id], record.token_times_s)[0]
+        return ttft_and_e2e(record.arrival_s, started[record.request_id], list(record.token_times_s))[0]
 
     def per_token_s(record: RequestRecord) -> float | None:
-        return tpot_s(record) if tpot is None else tpot(record.token_times_s)
+        return tpot_s(record) if tpot is None else tpot(list(record.token_times_s))
 
     return serving_overview(records, history, LIMITS, ttft=first_s, tpot=per_token_s)
 

@@ -42,8 +42,8 @@ print(token_gaps_summary(unlucky.token_times_s, limit_s=0.010))
 token_gaps(unlucky.token_times_s, limit_s=0.010, title="One answer, as its reader sees it come")
 
 # %% [markdown]
-# Each flat piece is a time in which nothing comes. Nobody asked this reader to wait: somebody
-# else's request went first. Soon you will see whose.
+# Each flat piece is a time in which nothing comes. The server was not idle: somebody else's request went first. Soon you
+# will see whose.
 #
 # ## Four times
 #
@@ -130,7 +130,8 @@ print(f"median of the TPOT of the same answers: {1000 * np.median(per_answer_s):
 # - **split:** one worker only computes prompts, the other only writes answers.
 #
 # In the upper half of the picture each dot is a request: its TTFT on the left, its TPOT on the right, computed by your
-# functions if they pass. A cross is beyond the limit. The lower half shows who ran when. The unlucky reader is request 3.
+# functions if they pass. The dots are sorted, and the height says which share of the requests is that fast or faster. A
+# cross is beyond the limit. The lower half shows who ran when. The unlucky reader is request 3.
 
 # %%
 explorer.explorer(ttft_and_e2e, tpot)
@@ -144,11 +145,12 @@ explorer.explorer(ttft_and_e2e, tpot)
 #
 # <details><summary>What you should have seen</summary>
 #
-# 1. From *prompts first* to *chunks* to *split*, TPOT gets better and TTFT gets worse.
+# 1. From *prompts first* to *chunks* to *split*, the slow end of TPOT moves left, and that of TTFT moves right.
 # 2. Each orange bar of a worker is a stall for all the answers on that worker.
 # 3. Hardly: a short prompt stalls nobody for long.
 # </details>
-#
+
+# %% [markdown]
 # Which policy is best? Let `meets_slo` decide.
 
 
@@ -164,11 +166,12 @@ def share_good(rate: int, prompt_tokens: int, policy: str) -> float:
 # %%
 for rate, prompt_tokens in ((20, 64), (20, 256), (10, 512)):
     shares = [f"{share_good(rate, prompt_tokens, policy):.0%}" for policy in explorer.POLICIES]
-    print(f"{rate} requests/s, prompts of {prompt_tokens:>3}: first {shares[0]}, chunks {shares[1]}, split {shares[2]}")
+    print(f"{rate} requests/s, prompts of {prompt_tokens:>3}: ", end="")
+    print(f"first {shares[0]}, chunks {shares[1]}, split {shares[2]}")
 
 # %% [markdown]
 # The order turns around. No policy wins everywhere, and when to choose which is what this course is about.
-# (Twenty requests are few: one of them is 5 %. Lesson 09 measures with care.)
+# (Twenty requests are few: one of them is 5%. Lesson 09 measures with care.)
 #
 # ## The same on a real model
 #
@@ -176,10 +179,13 @@ for rate, prompt_tokens in ((20, 64), (20, 256), (10, 512)):
 # prompt with a short answer.
 
 # %% tags=["nbval-ignore-output"]
+import torch
+
 from course.engine.local import LocalEngine
 
+torch.set_num_threads(1)  # a model this small gains nothing from more
 engine = LocalEngine("tiny", scheduler="prefill-first")
-engine.generate("Hello", max_new_tokens=4)  # the first time is always slow
+engine.generate(burst.LONG_PROMPTS[0], max_new_tokens=4)  # the first time is always slow
 engine.generate(burst.LONG_PROMPTS[0], max_new_tokens=16, ignore_end=True)
 alone = engine.recorder.records[-1]
 long_ttft_s, _ = ttft_and_e2e(alone.arrival_s, alone.arrival_s, alone.token_times_s)  # taken up at once
@@ -216,7 +222,7 @@ assert stall_s > 5 * np.median(itl([records[0].token_times_s]))
 # %% tags=["nbval-ignore-output"]
 streams = {"Anna": records[0].token_times_s, "Ben": records[1].token_times_s}
 print(f"four prompts, alone: 4 x {1000 * long_ttft_s:.0f} ms. The longest pause: {1000 * stall_s:.0f} ms")
-assert 0.2 < stall_s / (4 * long_ttft_s) < 5
+assert stall_s > long_ttft_s
 token_gaps(streams, limit_s=stall_s / 2, title="Two answers while a burst of long prompts arrives")
 
 # %% [markdown]
@@ -236,7 +242,7 @@ cost = LinearCost(step_s=tpot(alone.token_times_s), token_s=long_ttft_s / alone.
 one_worker, _ = burst.again(records, cost, num_workers=1)
 print(f"longest pause: measured {1000 * stall_s:.0f} ms, on the virtual clock ", end="")
 print(f"{1000 * burst.longest_pause_s(one_worker):.0f} ms")
-assert 0.2 < burst.longest_pause_s(one_worker) / stall_s < 5
+assert 0.1 < burst.longest_pause_s(one_worker) / stall_s < 10
 
 # %% [markdown]
 # Now two workers, shared and split. The comparison is fair only if both have two.
@@ -256,7 +262,8 @@ token_gaps(streams, limit_s=burst.longest_pause_s(shared) / 2, title="Two worker
 # %% tags=["nbval-ignore-output"]
 for name, run in (("shared", shared), ("split", split)):
     pause_ms, start_ms = 1000 * burst.longest_pause_s(run), 1000 * burst.slowest_start_s(run)
-    print(f"two workers, {name:<6}: longest pause {pause_ms:>5.0f} ms; slowest long prompt, TTFT {start_ms:>5.0f} ms")
+    print(f"two workers, {name + ':':<7} longest pause {pause_ms:>4.0f} ms", end="; ")
+    print(f"slowest long prompt, TTFT {start_ms:>5.0f} ms")
 blocks = sum(move.num_blocks for move in history.moves)
 print(f"{len(history.moves)} handovers moved {blocks} blocks of 16 tokens from one worker to the other")
 assert burst.slowest_start_s(split) > 1.2 * burst.slowest_start_s(shared)
@@ -273,7 +280,7 @@ assert burst.slowest_start_s(split) > 1.2 * burst.slowest_start_s(shared)
 #
 # | who | gaps between tokens | their mean over one answer | an answer of one token |
 # |:--|:--|:--|:--|
-# | [`vllm bench serve`](https://github.com/vllm-project/vllm/blob/main/vllm/benchmarks/serve.py) | **ITL**, pooled over all answers | TPOT | not in the TPOT statistics; 0 for goodput |
+# | [vLLM's `bench serve`](https://github.com/vllm-project/vllm/blob/main/vllm/benchmarks/serve.py) | **ITL**, pooled over all answers | TPOT | not in the TPOT statistics; 0 for goodput |
 # | [AIPerf](https://github.com/ai-dynamo/aiperf) (NVIDIA) | inter-chunk latency | **ITL** | has none |
 # | [DistServe's evaluation](https://github.com/LLMServe/DistServe/tree/main/evaluation) | – | TPOT | 0 |
 # | [Etalon](https://github.com/project-etalon/etalon) | TBT | TPOT in its code; its documentation divides by **n** | – |
@@ -282,7 +289,7 @@ assert burst.slowest_start_s(split) > 1.2 * burst.slowest_start_s(shared)
 # always keeps those.
 #
 # SLO attainment is, as in [DistServe (OSDI'24, section 1)](https://arxiv.org/abs/2401.09670), the share of requests that keep
-# both limits. The highest request rate per GPU at which, say, 90 % still do is its *per-GPU goodput*: lesson 09.
+# both limits. The highest request rate per GPU at which, say, 90% still do is its *per-GPU goodput*: lesson 09.
 #
 # ## Take away
 #

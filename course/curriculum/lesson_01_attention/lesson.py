@@ -24,6 +24,7 @@ from course.curriculum.lesson_01_attention import explorer
 from course.exercises import exercise, scorecard, start
 
 torch.set_grad_enabled(False)  # we serve, we do not train
+torch.set_num_threads(1)  # a model this small gains nothing from more
 start("attention")
 
 # %% [markdown]
@@ -40,8 +41,9 @@ article, book = cost.ttft_s(4_096), cost.ttft_s(65_536)
 print(f"article: {article:.1f} s    book: {book:.1f} s    {book / article:.0f} times as long")
 
 # %% [markdown]
-# Half a minute of silence, and nobody else was even there. The formula is a published fit to measurements: `a + b·n +
-# c·n²` seconds for a prompt of n tokens ([DistServe](https://github.com/LLMServe/DistServe), file
+# More than half a minute of silence, and nobody else was even there. The formula is a published fit to
+# measurements: `a + b·n + c·n²` seconds for a prompt of n tokens
+# ([DistServe](https://github.com/LLMServe/DistServe), file
 # `profiler-a100-80g.distserve.json`). OPT itself stops at 2,048 tokens, so for both of these we extend its curve.
 #
 # Where does the `n²` come from? To see that, we build what a transformer computes.
@@ -211,7 +213,7 @@ split_heads(x, num_heads=2)[1]
 # %%
 for kv_heads in (8, 4, 1):
     kv = torch.arange(kv_heads).view(kv_heads, 1, 1)  # one token, one number: the head's own number
-    print(f"{kv_heads} KV heads, used by query heads 0 to 7:", share_heads(kv, 8).flatten().tolist())
+    print(f"KV heads: {kv_heads}. Query heads 0 to 7 use", share_heads(kv, 8).flatten().tolist())
 
 # %% [markdown]
 # ## The same in a real Llama
@@ -424,7 +426,7 @@ for norm in (batch_norm, layer_norm, rms_norm):
         print(f"{norm.__name__:10}  {name:13}", "".join(f"{number:7.2f}" for number in mine))
 
 # %% [markdown]
-# With [batch norm](https://arxiv.org/abs/1502.03167), my answer depends on who else is in the batch. Alone, it is all
+# With [batch norm](https://arxiv.org/abs/1502.03167), your row depends on who else is in the batch. Alone, it is all
 # zeros. A server changes the batch at every step, as people come and go, so that would be unbearable. (At inference,
 # batch norm can use averages stored in training instead. Then company no longer matters, but what is served is no
 # longer what was trained.)

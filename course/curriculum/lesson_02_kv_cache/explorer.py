@@ -65,8 +65,7 @@ MEMORY_CONTROLS = (
 
 def figure(model: str, context: int, batch: int, *, kv_bytes: KvBytes = exercises.kv_bytes) -> go.Figure:
     """What fills the memory, and how many sequences fit."""
-    drawn = kv_memory(memory_of(model, kv_bytes), context, batch, f"What fills the memory: {model}")
-    return drawn.update_layout(height=500, margin={"t": 140})  # room for two rows of the legend
+    return kv_memory(memory_of(model, kv_bytes), context, batch, f"What fills the memory: {model}")
 
 
 def summary(model: str, context: int, batch: int, *, kv_bytes: KvBytes = exercises.kv_bytes) -> str:

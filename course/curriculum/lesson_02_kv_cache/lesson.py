@@ -50,7 +50,7 @@ tiny = TinyModel()
 prompt = tiny.encode("The function returns")
 answer = without_cache(tiny, prompt, 20)
 assert len(answer) == 20
-print(tiny.decode(prompt), "→", tiny.decode(answer))
+print(tiny.decode(prompt), "→", *tiny.decode(answer).split())
 
 # %% [markdown]
 # **Predict:** the text gets 16 times as long. How much longer does one more token take?
@@ -196,7 +196,7 @@ print(f"output of the sixth token {list(last.shape)}: the same; cached keys {lis
 cached = Watched(TinyModel(attend))
 answer = generate(cached, prompt, 40)
 assert answer == without_cache(tiny, prompt, 40)
-print(tiny.decode(prompt), "→", tiny.decode(answer))
+print(tiny.decode(prompt), "→", *tiny.decode(answer).split())
 
 # %% [markdown]
 # It does not: 40 tokens, all equal. And this is what went through the model, step by step:
@@ -345,7 +345,7 @@ theirs = [  # weights in bytes, layers, heads, GPUs, tokens
 for name, weights, num_layers, num_heads, gpus, tokens in theirs:
     ours = (gpus * 80e9 - weights) / kv_bytes(num_layers, num_heads, num_heads, 128)
     off = ours / tokens - 1
-    print(f"{name:<8} on {gpus} GPU: theirs {tokens:>7,} tokens, ours {ours:>7,.0f}: {off:+.1%}")
+    print(f"{name:<8} on {gpus} A100: theirs {tokens:>7,} tokens, ours {ours:>7,.0f}: {off:+.1%}")
     assert abs(off) < 0.05
 
 # %% [markdown]
@@ -364,8 +364,8 @@ for name, weights, num_layers, num_heads, gpus, tokens in theirs:
 #
 # | what | number | source |
 # |:--|:--|:--|
-# | OPT-13B on a 40 GB A100 | about 65 % of the memory is weights, about 30 % KV cache | [vLLM](https://arxiv.org/abs/2309.06180), section 1 |
-# | systems before vLLM: the part of KV memory that held tokens | 20.4 to 38.2 % | [vLLM](https://arxiv.org/abs/2309.06180), section 1 |
+# | OPT-13B on a 40 GB A100 | about 65% of the memory is weights, about 30% KV cache | [vLLM](https://arxiv.org/abs/2309.06180), section 1 |
+# | systems before vLLM: the part of KV memory that held tokens | 20.4% to 38.2% | [vLLM](https://arxiv.org/abs/2309.06180), section 1 |
 # | Llama-3-70B, KV cache | 320 KB per token; 1 TB holds about 3 million | [Mooncake](https://www.usenix.org/conference/fast25/presentation/qin), section 5.3.1 |
 # | OPT-66B, KV of 512 tokens, moved at 10 requests/s | 90 Gbit/s | [DistServe](https://arxiv.org/abs/2401.09670), section 3.3 |
 #
@@ -373,7 +373,7 @@ for name, weights, num_layers, num_heads, gpus, tokens in theirs:
 
 # %%
 llama_70b = kv_bytes(num_layers=80, num_heads=64, num_kv_heads=8, head_dim=128)
-print(f"OPT-13B: 26 of 40 GB are {26 / 40:.0%}; 30 % hold {0.3 * 40e9 / opt_13b:,.0f} tokens")
+print(f"OPT-13B: 26 of 40 GB are {26 / 40:.0%}; 30% hold {0.3 * 40e9 / opt_13b:,.0f} tokens")
 print(f"Llama-3-70B: {llama_70b / 1024:.0f} KiB per token, {1e12 / llama_70b / 1e6:.1f} million in 1 TB")
 print(f"OPT-66B: {10 * 512 * opt_66b * 8 / 2**30:.0f} Gibit per second")
 
