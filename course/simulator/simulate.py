@@ -23,6 +23,7 @@ from course.metrics.statistics import run_duration_s
 from course.serving.cluster import Cluster
 from course.simulator.experiment.build import Setup
 from course.simulator.experiment.spec import Experiment
+from course.simulator.network import Network
 from course.simulator.run import CostModel
 from course.simulator.virtual import VirtualDriver
 from course.workload.request import Workload
@@ -77,6 +78,7 @@ class Simulation:
 
     setup: Setup
     driver: VirtualDriver
+    network: Network | None
     wall_s: float
 
     @property
@@ -112,7 +114,9 @@ class Simulation:
     @property
     def bytes_transferred(self) -> float:
         """Keys and values that moved between instances."""
-        return float(getattr(self.driver, "num_bytes_moved", 0.0))
+        if self.network is not None:
+            return self.network.num_bytes
+        return float(self.driver.num_tokens_moved * self.setup.shape.kv_bytes_per_token)
 
     def attainment(self, slo: SLO | None = None) -> Attainment:
         """The shares of requests within the limits, those of the experiment by default."""
@@ -125,10 +129,9 @@ class Simulation:
 
     def _use(self, id: int) -> InstanceUse:
         kind = self.setup.kind_of[id]
-        lane = getattr(self.driver, "lanes", {}).get(id)
+        lane = self.driver.lanes.get(id)
         num_steps, busy_s = (lane.num_steps, lane.busy_s) if lane else (0, 0.0)
         pool = self.driver.cluster.instances[id].memory.pool
-        peak = getattr(pool, "peak_used_blocks", 0)
         return InstanceUse(
             id=id,
             role=kind.spec.role,
@@ -139,7 +142,7 @@ class Simulation:
             busy_s=busy_s,
             utilisation=busy_s / self.simulated_s if self.simulated_s else 0.0,
             kv_tokens=kind.kv_tokens,
-            kv_peak_tokens=peak * pool.block_size,
+            kv_peak_tokens=pool.peak_used_blocks * pool.block_size,
         )
 
     def result(self, *, detailed: bool = False) -> dict[str, Any]:
@@ -206,11 +209,13 @@ def simulate(
     driver = VirtualDriver(
         setup.cluster(make_cluster),
         costs or setup.costs,
+        network=(network := setup.network()),
+        kv_bytes_per_token=setup.shape.kv_bytes_per_token,
     )
     start_s = perf_counter()
     with _without_garbage_collection():
         driver.run(setup.workload)
-    return Simulation(setup, driver, perf_counter() - start_s)
+    return Simulation(setup, driver, network, perf_counter() - start_s)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Whatever cannot run is refused here, before the run, with a sentence that says w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -19,16 +19,18 @@ from course.serving.routers import make_router
 from course.serving.schedulers import make_scheduler
 from course.simulator.capacity import kv_capacity, published_kv_capacity
 from course.simulator.costs.registry import make_cost
+from course.simulator.costs.swaps import WithSwaps, swap_block_s
 from course.simulator.experiment.spec import INSTANT, Experiment, InstanceSpec
 from course.simulator.experiment.workload import make_workload, naming
 from course.simulator.hardware import load_hardware
 from course.simulator.links import Link, load_link
 from course.simulator.network import Fabric, Faults, LayerWise, Network, Place
+from course.simulator.parallel import Split
 from course.simulator.run import CostModel
 from course.simulator.shapes import ModelShape, load_shape
 from course.workload.request import Workload
 
-UNLIMITED_BLOCKS = 100_000
+UNLIMITED_BLOCKS = 2**40
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Kind:
     kv_tokens: float
     num_blocks: int
     parameters: dict[str, Any]
+    max_context_tokens: int
 
     @property
     def key(self) -> str:
@@ -58,6 +61,8 @@ class Kind:
             role=spec.role,
             prefix_cache=spec.prefix_cache,
             num_host_blocks=spec.host_kv_tokens // spec.block_size,
+            num_stages=spec.pp,
+            max_context_tokens=self.max_context_tokens,
         )
 
 
@@ -170,16 +175,6 @@ class Setup:
             )
 
 
-def refuse_too_long(workload: Workload, context_tokens: int) -> Iterator[tuple[int, str]]:
-    """Requests that the model itself cannot take, with the reason."""
-    for request in workload.requests:
-        if request.num_prompt_tokens > context_tokens:
-            yield (
-                request.id,
-                f"a prompt of {request.num_prompt_tokens} tokens is longer than the context of {context_tokens}",
-            )
-
-
 def _check_roles(specs: Iterable[InstanceSpec]) -> None:
     roles = {spec.role for spec in specs if spec.count}
     if not roles:
@@ -203,6 +198,9 @@ def _kind(experiment: Experiment, spec: InstanceSpec, number: int, shape: ModelS
         fits = kv_capacity(shape, hardware, spec.tp, spec.pp, spec.memory_utilization)
     with naming(where):
         cost = make_cost(spec.cost or experiment.cost, shape, hardware, spec.tp, spec.pp)
+    if spec.host_kv_tokens and hardware.host_link:
+        split = Split(shape, spec.tp, spec.pp)
+        cost = WithSwaps(cost, swap_block_s(split, load_link(hardware.host_link), spec.block_size))
     kv_tokens = fits if spec.kv_tokens is None else spec.kv_tokens
     if math.isfinite(kv_tokens) and spec.kv_tokens is not None:
         most = kv_capacity(shape, hardware, spec.tp, spec.pp, 1.0)
@@ -223,7 +221,7 @@ def _kind(experiment: Experiment, spec: InstanceSpec, number: int, shape: ModelS
     }
     with naming(where):
         make_scheduler(spec.scheduler_name, **parameters)  # a wrong value is refused here, with the key
-    return Kind(spec, number, cost, kv_tokens, num_blocks, parameters)
+    return Kind(spec, number, cost, kv_tokens, num_blocks, parameters, shape.max_context)
 
 
 def _tokens(where: str, name: str, word: str, spec: InstanceSpec, shape: ModelShape, fits: int) -> int | str:
