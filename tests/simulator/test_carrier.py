@@ -111,14 +111,17 @@ def test_a_cancelled_request_leaves_the_link_and_gives_its_reservation_back():
 def test_refused_and_broken_transfers_lose_no_request(data):
     served = data.draw(workloads(max_requests=8))
     faults = Faults(
-        refused=data.draw(st.floats(0, 0.4)), failed=data.draw(st.floats(0, 0.4)), seed=data.draw(st.integers(0, 9))
+        refused=data.draw(st.floats(0, 0.4)),
+        failed=data.draw(st.sampled_from([0.0, 0.2, 0.4])),
+        seed=data.draw(st.integers(0, 9)),
     )
     network = Network(Fabric(LINK), faults=faults)
     driver, recorder = serve(split(2), network, served)
     assert_all_served(recorder, served)
     assert_empty(driver.cluster)
     assert network.num_under_way == 0
-    assert network.num_ended[Outcome.DONE] >= sum(r.n for r in served.requests if served.output_lengths[r.id] > 1)
+    if not faults.failed:  # after three broken copies it is computed anew, and may end right there
+        assert network.num_ended[Outcome.DONE] >= sum(r.n for r in served.requests if served.output_lengths[r.id] > 1)
 
 
 def networks(draw: Any) -> Any:
