@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from course.simulator.shapes import ModelShape
 
 SUMMARY = "time steps of the engine on this machine: the simulator's cost model of it"
+LARGEST_BLOCK = 256  # with larger ones the batches of the profile would not fit its cache
 QUIET = 0.95  # below this share of processor time, another program was in the way
 
 
@@ -46,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.out)
     if args.rounds < 1:
         raise UserError(f"--rounds must be at least 1, got {args.rounds}")
+    if not 1 <= args.block_size <= LARGEST_BLOCK:
+        raise UserError(f"--block-size must be from 1 to {LARGEST_BLOCK} tokens, got {args.block_size}")
     import torch
     from tqdm import tqdm
 

@@ -84,6 +84,7 @@ def test_a_trace_on_the_virtual_clock_with_a_profile(tmp_path: Path, capsys) -> 
     ("arguments", "sentence"),
     [
         (("profile", "--rounds", 0), "--rounds must be at least 1"),
+        (("profile", "--block-size", 0), "--block-size must be from 1 to 256 tokens, got 0"),
         (("profile", "--out", "absent/profile.json"), "there is no folder absent"),
         (("profile", "--show", "absent.json"), "there is no profile absent.json"),
         (("bench", "prediction", "--profile", "absent.json"), "there is no profile absent.json"),
