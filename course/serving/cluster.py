@@ -197,18 +197,22 @@ class Cluster:
         returned by the next call.
         """
         actions = self._undelivered
-        actions += self.start_transfers(now_s)
-        while self._to_decide:
-            instance = self.instances[next(iter(self._to_decide))]
-            if instance.is_idle and instance.has_work:
-                if self._ask(instance, now_s):
+        to_decide, moves = self._to_decide, self.handovers
+        if moves.waiting:
+            actions += self.start_transfers(now_s)
+        while to_decide:
+            id = next(iter(to_decide))
+            instance = self.instances[id]
+            if instance.is_idle:
+                if (instance.waiting or instance.running) and self._ask(instance, now_s):
                     continue
-            elif instance.in_flight and instance.in_flight[0].holds > 1:
-                actions.append(CutShort(instance.id))
-            self._to_decide.pop(instance.id)
-            if not self._to_decide:
+            elif (in_flight := instance.in_flight) and in_flight[0].holds > 1:
+                actions.append(CutShort(id))
+            del to_decide[id]
+            if moves.waiting and not to_decide:
                 actions += self.start_transfers(now_s)  # an admission may have made room in the queue of a target
-        self._undelivered = []
+        if actions:
+            self._undelivered = []
         return actions
 
     def _ask(self, instance: Instance, now_s: float) -> bool:

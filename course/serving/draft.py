@@ -27,10 +27,17 @@ class Draft:
         self._used: set[Sequence] = set()  # each sequence may appear in a plan once
         self._released: dict[int, int] = {}  # references that the plan's preemptions and copies drop
         self._revived: set[int] = set()  # cached blocks that the plan's admissions bring back into use
+        self._priced: tuple[Sequence, int] | None = None  # the last chunk asked for while nothing was added since
+        self._price = 0  # in free blocks
         self.num_free_blocks = self._pool.num_free_blocks
-        self.num_free_host_blocks = self._memory.num_free_host_blocks
         self.num_tokens = 0
-        self._passed = Plan()  # the same again, which nobody else can change
+        self._passed: list[Chunk] = []  # the chunks again, where nobody else can change them
+        self._is_simple = True  # only chunks, and perhaps all decodes
+        self._decodes_all = False
+        if self._memory.host:
+            self.num_free_host_blocks = self._memory.host.num_free_blocks
+        else:
+            self.num_free_host_blocks = 0
 
     @property
     def plan(self) -> Plan:
@@ -47,15 +54,17 @@ class Draft:
         return len(running) + unforked + admitted - preempted
 
     def vouches_for(self, plan: Plan) -> bool:
-        """Whether this plan is the one that was drafted here, entry by entry: it need not be checked again then."""
-        passed = self._passed
+        """Whether this plan is the one that was drafted here, entry by entry: it need not be checked again then.
+
+        Asked of the usual kind only, which preempts and refuses nobody.
+        """
         return (
-            plan is self._plan
-            and plan.chunks == passed.chunks
-            and plan.decode_all is passed.decode_all
-            and plan.preempt == passed.preempt
-            and plan.refuse == passed.refuse
-            and plan.wake_at_s == passed.wake_at_s
+            self._is_simple
+            and plan is self._plan
+            and plan.chunks == self._passed
+            and plan.decode_all is self._decodes_all
+            and not (plan.preempt or plan.refuse)
+            and plan.wake_at_s is None
         )
 
     # chunks
@@ -71,14 +80,16 @@ class Draft:
         if sequence._state is State.RUNNING:
             sequence._clock.name_blocks(sequence)
             return total - len(sequence._block_table) + (self._block_to_copy(sequence) is not None)
-        if sequence.is_swapped:
+        if not self._pool.prefix_cache or sequence.is_swapped:
             return total
         hits = self._memory.cached_prefix(sequence)
         return total - len(hits) + sum(self._is_idle(block) for block in hits)
 
     def can_add(self, sequence: Sequence, num_tokens: int) -> bool:
         """Whether there are blocks for ``num_tokens`` more tokens of the sequence."""
-        return self.blocks_needed(sequence, num_tokens) <= self.num_free_blocks
+        self._price = self.blocks_needed(sequence, num_tokens)
+        self._priced = sequence, num_tokens
+        return self._price <= self.num_free_blocks
 
     def add(self, sequence: Sequence, num_tokens: int) -> None:
         """Run the next ``num_tokens`` known tokens of a sequence, admitting it if it waits."""
@@ -90,23 +101,24 @@ class Draft:
         left = self.tokens_left(sequence)
         if num_tokens > left:
             raise PlanError(f"{sequence!r}: a chunk of {num_tokens} tokens is planned but only {left} are left")
-        needed = self.blocks_needed(sequence, num_tokens)
+        needed = self._price if self._priced == (sequence, num_tokens) else self.blocks_needed(sequence, num_tokens)
         if needed > self.num_free_blocks:
             raise PlanError(
                 f"{sequence!r}: a chunk of {num_tokens} tokens needs {needed} blocks but {self.num_free_blocks} "
                 "are free; preempt a running sequence or run fewer tokens"
             )
         self._used.add(sequence)
-        if sequence.state is State.RUNNING:
+        self._priced = None
+        if sequence._state is State.RUNNING:
             if (shared := self._block_to_copy(sequence)) is not None:
                 self._released[shared] = self._released.get(shared, 0) + 1
-        elif not sequence.is_swapped:
+        elif self._pool.prefix_cache and not sequence.is_swapped:
             self._revived.update(self._memory.cached_prefix(sequence))
         self.num_free_blocks -= needed
         self.num_tokens += num_tokens
         chunk = Chunk(sequence, num_tokens)
         self._plan.chunks.append(chunk)
-        self._passed.chunks.append(chunk)
+        self._passed.append(chunk)
 
     def can_decode_all(self) -> bool:
         """Whether there are blocks for one more token of every sequence that decodes."""
@@ -126,7 +138,8 @@ class Draft:
             )
         self.num_free_blocks -= needed
         self.num_tokens += len(decoding)
-        self._plan.decode_all = self._passed.decode_all = True
+        self._priced = None
+        self._plan.decode_all = self._decodes_all = True
 
     # preemptions and refusals
 
@@ -152,9 +165,8 @@ class Draft:
             self._released[block] = self._released.get(block, 0) + 1
             if self._released[block] == self._pool.references(block) and block not in self._revived:
                 self.num_free_blocks += 1
-        preemption = Preemption(sequence, swap)
-        self._plan.preempt.append(preemption)
-        self._passed.preempt.append(preemption)
+        self._priced, self._is_simple = None, False
+        self._plan.preempt.append(Preemption(sequence, swap))
 
     def refuse(self, sequence: Sequence, reason: str) -> None:
         """Turn away a request that has not begun."""
@@ -162,16 +174,16 @@ class Draft:
         if sequence.state is not State.WAITING:
             raise PlanError(f"{sequence!r} has begun, so it cannot be refused any more")
         self._used.add(sequence)
-        refusal = Refusal(sequence, reason)
-        self._plan.refuse.append(refusal)
-        self._passed.refuse.append(refusal)
+        self._is_simple = False
+        self._plan.refuse.append(Refusal(sequence, reason))
 
     def wake_at(self, time_s: float) -> None:
         """Ask to be called again at ``time_s`` even if nothing happens until then."""
         if not isinstance(time_s, int | float) or not self._instance.now_s < time_s < inf:
             raise PlanError(f"wake_at_s must be a time after now ({self._instance.now_s} s), got {time_s!r}")
         earlier = self._plan.wake_at_s
-        self._plan.wake_at_s = self._passed.wake_at_s = time_s if earlier is None else min(earlier, time_s)
+        self._is_simple = False
+        self._plan.wake_at_s = time_s if earlier is None else min(earlier, time_s)
 
     # inside
 

@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Any, cast
 
 from course.errors import UserError
-from course.metrics.record import Recorder
+from course.metrics.record import Outcome, Recorder, RequestRecord
 from course.metrics.times import StepLog, TokenTimes
 from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, StartTransfer, StopTransfer, WakeAt
 from course.serving.batch import Batch, TokenResult
@@ -28,6 +28,7 @@ from course.simulator.network import Network
 from course.simulator.run import CostModel, Run, StagedCostModel
 from course.workload.request import Request, Workload
 
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 Event = list[Any]  # time in seconds, rank, number, handler (None: not wanted any more), arguments
 
 
@@ -75,7 +76,7 @@ class VirtualDriver:
         self.num_events = 0
         self.num_tokens_moved = 0  # whose keys and values went from one instance to another
         self._lengths: dict[int, int] = {}
-        self._times_s: dict[Sequence, TokenTimes] = {}
+        self._answering: dict[Sequence, RequestRecord] = {}  # those that have begun and not ended
         self.lanes: dict[int, Lane] = {}  # by instance id
         self._long: dict[Lane, None] = {}  # those with several steps before their next end
         self._events: list[Event] = []  # a heap
@@ -124,7 +125,8 @@ class VirtualDriver:
                     self._carry_out(actions, now_s)
                 if cluster.handovers.waiting and not (events and events[0][0] == now_s):
                     self._carry_out(cluster.start_transfers(now_s), now_s)  # may take no time at all
-            self._carry_out(cluster.decide(now_s), now_s)
+            if actions := cluster.decide(now_s):
+                self._carry_out(actions, now_s)
             if self.after_event:
                 self.after_event(now_s)
         cluster.check_not_stalled()
@@ -176,12 +178,12 @@ class VirtualDriver:
         sequence, reason = action
         if self._carrier:
             self._carrier.forget(sequence)
-        if sequence in self._times_s:
-            self._note_steps(sequence)
-            del self._times_s[sequence]
-        request_id, sample = sequence.id
-        self.recorder.record(request_id, sample).num_preemptions = sequence.num_preemptions
-        self.recorder.on_end(request_id, now_s, sequence.state.value, sample, reason)
+        if record := self._answering.pop(sequence, None):
+            cast(TokenTimes, record.token_times_s).stop(sequence.num_output_tokens)
+        else:
+            record = self.recorder.record(*sequence.id)
+        record.num_preemptions = sequence.num_preemptions
+        record.outcome, record.end_s, record.error = _OUTCOMES[sequence.state.value], now_s, reason
 
     # runs
 
@@ -222,12 +224,12 @@ class VirtualDriver:
 
     def _note_steps(self, sequence: Sequence) -> TokenTimes:
         """Its tokens so far, those of the decode steps that it has been following included."""
-        times_s = self._times_s.get(sequence)
-        if times_s is None:
-            record = self.recorder.record(*sequence.id)
-            times_s = self._times_s[sequence] = record.token_times_s = TokenTimes()
-        else:
+        if record := self._answering.get(sequence):
+            times_s = cast(TokenTimes, record.token_times_s)
             times_s.stop(sequence.num_output_tokens)
+        else:
+            record = self._answering[sequence] = self.recorder.record(*sequence.id)
+            times_s = record.token_times_s = TokenTimes()
         return times_s
 
     def _first_end(self, lane: Lane) -> int:
