@@ -109,6 +109,15 @@ def test_a_users_mistake_is_one_line_without_traceback(command, capsys: pytest.C
     assert said == "course: trace.csv, line 3: output_tokens is -4; give a positive number\n"
 
 
+def test_a_warning_is_one_line(tmp_path: Path) -> None:
+    header = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type"
+    (tmp_path / "burst.csv").write_text(f"{header}\n5,GPT-4,10,0,10,API log\n7,GPT-4,3,4,7,API log\n")
+    answer = course("simulate", "simdistserve-colocated", "--set", f"workload.trace={tmp_path / 'burst.csv'}")
+    assert answer.returncode == 0, answer.stderr
+    said = f"course: {tmp_path / 'burst.csv'}: 1 of 2 requests failed (0 tokens) and are left out\n"
+    assert answer.stderr == said
+
+
 def test_our_own_faults_are_not_hidden(command) -> None:
     command(lambda args: 1 // 0)
     with pytest.raises(ZeroDivisionError):

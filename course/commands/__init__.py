@@ -14,6 +14,7 @@ import difflib
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,6 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and turn its end, good or bad, into an exit status and at most one line."""
+    warnings.formatwarning = warning_line
     try:
         try:
             status = dispatch(argv)
@@ -57,6 +59,15 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # `... | head` has seen enough; the flush at exit must not complain either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def warning_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """What a warning looks like: one of ours is one line, for the user; others say where in the code they arose."""
+    if Path(filename).is_relative_to(Path(__file__).parents[1]):
+        return f"course: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def dispatch(argv: Sequence[str]) -> int:
