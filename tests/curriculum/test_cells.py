@@ -5,7 +5,9 @@ from __future__ import annotations
 import nbformat
 import pytest
 
+from course.curriculum.contents import contents
 from course.curriculum.notebook import notebook_of, text_of
+from course.curriculum.sources import Source
 from course.errors import UserError
 from tests.curriculum.helpers import STUB, TEXT, exercise_text, lesson
 
@@ -66,8 +68,28 @@ def test_the_metadata_are_minimal_and_name_the_kernel() -> None:
         ('# %% id="a b"\nx = 1\n', "cell 1 has the id 'a b'"),
         ("# %%\nx = 1\n# %%\nx = 1\n", "two cells have the id"),
         ("# %%\nx = 1\n# %%\n", "cell 2 is empty"),
+        ('# %% check="a.b"\n', "cell 1 has the marker 'check'; known are id, tags, exercise$"),
     ],
 )
 def test_a_mistake_in_the_text_is_named_with_its_cell(text: str, sentence: str) -> None:
     with pytest.raises(UserError, match=rf"lesson_00_start_here/lesson.py: {sentence}"):
         made(text)
+
+
+def test_a_lab_knows_the_students_cells_the_locked_ones_and_their_points() -> None:
+    lab = Source(
+        contents().labs[0],
+        '# %% id="given" locked=true\nx = 1\n\n# %% exercise="lab1.store"\n\n# %% check="lab1.store"\n',
+    )
+    opening, given, answer, check, _ = notebook_of(lab).cells
+    assert "Lab 1 ·" in opening.source
+    assert "(README.md)" in opening.source
+    assert check.source.startswith('check_cell("lab1.store")')
+    assert [cell.metadata.nbgrader.grade_id for cell in (given, answer, check)] == [
+        "given",
+        "lab1-store",
+        "check-lab1-store",
+    ]
+    assert [cell.metadata.get("editable", True) for cell in (given, answer, check)] == [False, True, False]
+    assert answer.metadata.course == {"exercise": "lab1.store"}
+    assert check.metadata.nbgrader.points == 2

@@ -27,6 +27,7 @@ CELLS = {
     "lab": '@exercise("lab9.append")\ndef append(cache, value):\n    cache.append(value)',
     "locked": 'check_cell("lab9.append")',
     "open": 'check_cell("lab9.total")',
+    "ready": 'if ready("lab9"):\n    print("joined")',
     "solution": 'print(solution("bytes_and_blocks.kv_bytes")(1, 1, 1, 1))\nsolution("bytes_and_blocks.drain")',
     "score": "scorecard()",
     "alive": "print('alive')",
@@ -105,6 +106,10 @@ def test_lab_goes_on_with_the_learners_and_its_check_cell_is_strict(outputs: dic
     assert "reference" not in outputs["lab"]
     assert "✓ lab9.append" in outputs["locked"]
     assert "NotPassedError: lab9.total is not handed in" in outputs["open"]
+
+
+def test_what_joins_a_lab_waits_for_all_of_it(outputs: dict[str, str]) -> None:
+    assert outputs["ready"].strip() == "Not ready: lab9.total, lab9.append_all do not pass yet."
 
 
 def test_solution_says_whose(outputs: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from course.exercises.source import definition_of, same_code, solution_of, stub_of
+from course.exercises.source import definition_of, same_code, solution_of, solved, stub_of
 
 MARKED = '''\
 def f(x):
@@ -38,6 +38,19 @@ def test_marks_leave_scaffolding() -> None:
     )
     assert "# yours" not in solution_of(MARKED)
     assert "z = y * 2" in solution_of(MARKED)
+
+
+def test_labs_solution_is_the_stub_with_marked_bodies() -> None:
+    stub = 'def f(x: int) -> int:\n    """Doc."""\n    raise NotImplementedError\n'
+    assert solved(stub, "def f(x):\n    y = x\n    return y\n") == (
+        'def f(x: int) -> int:\n    """Doc."""\n    ### BEGIN SOLUTION\n    y = x\n    return y\n    ### END SOLUTION\n'
+    )
+    methods = "class A:\n    def f(self):\n        {}\n\n    def g(self):\n        {}\n"
+    marked = "### BEGIN SOLUTION\n        return {}\n        ### END SOLUTION"
+    stub, reference = (
+        methods.format(one, other) for one, other in [["raise NotImplementedError"] * 2, ["return 1", "return 2"]]
+    )
+    assert solved(stub, reference) == methods.format(marked.format(1), marked.format(2))
 
 
 def test_likeness_ignores_comments_docstrings_and_marks() -> None:
