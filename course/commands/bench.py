@@ -18,9 +18,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
         "what",
-        choices=["engine", "step", "prediction", "explorers"],
+        choices=["engine", "step", "prediction", "simulator", "explorers"],
         help="engine: throughput and latencies beside transformers; step: where a decode step's time goes; "
         "prediction: the virtual clock beside the wall clock, same requests; "
+        "simulator: the virtual clock beside a plain loop of the same rules, up to a million requests; "
         "explorers: from a moved slider to its picture, in every lesson (takes no option but --json)",
     )
     parser.add_argument("--model", choices=["tiny", "small"], default="tiny", help="shape, with random weights")
@@ -35,7 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
     check_writable(args.json)
-    kinds = {"engine": bench_engine, "step": bench_step, "prediction": bench_prediction, "explorers": bench_explorers}
+    kinds = {"engine": bench_engine, "step": bench_step, "prediction": bench_prediction}
+    kinds |= {"simulator": bench_simulator, "explorers": bench_explorers}
     rows = kinds[args.what](args)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
@@ -64,6 +66,13 @@ def bench_explorers(args: argparse.Namespace) -> list[dict[str, Any]]:
     from course.commands import bench_explorers
 
     return bench_explorers.bench_explorers()
+
+
+def bench_simulator(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The virtual clock beside a plain loop."""
+    from course.commands import bench_simulator
+
+    return bench_simulator.bench_simulator(args)
 
 
 def bench_step(args: argparse.Namespace) -> list[dict[str, Any]]:
