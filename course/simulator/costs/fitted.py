@@ -81,7 +81,7 @@ class _Forms:
         constant, per_context, per_sequence = self.decode(num)
         decodes_s = per_context * batch.num_decode_context_tokens + per_sequence * num
         if not batch.prompts:
-            return constant + decodes_s
+            return constant + decodes_s if num else _DISPATCH_S  # without either it only moves blocks
         tokens = squares = 0
         for chunk in batch.prompts:
             new = chunk.num_tokens

@@ -137,9 +137,13 @@ class RooflineCost:
                 pairs += new * start + new * (new + 1) // 2
                 num_samples += bool(chunk.samples)
             attention_s += max(self._pair_s * pairs, self._cache_s * keys)
+        if not num_tokens:
+            return 0, 0.0, 0.0  # a step that only moves blocks
         seconds = self._constant_s + attention_s + (self._elementwise_s + self._reduce_token_s) * num_tokens
         for flops_s, weights_s, values_s in self._layers:
             compute_s, memory_s = flops_s * num_tokens, weights_s + values_s * num_tokens
             seconds += compute_s if compute_s > memory_s else memory_s
+        if not num_samples:
+            return num_tokens, seconds, 0.0
         flops_s, weights_s, values_s = self._logits
         return num_tokens, seconds, max(flops_s * num_samples, weights_s + values_s * num_samples)

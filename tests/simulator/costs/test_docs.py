@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from course.simulator.capacity import kv_capacity, published_kv_capacity
+from course.simulator.costs.distserve import published
 from course.simulator.costs.fitted import FittedCost, fitted_rows
 from course.simulator.costs.roofline import EAGER, IDEAL, Efficiency, RooflineCost
 from course.simulator.hardware import load_hardware
@@ -38,6 +39,13 @@ def test_shapes(name: str):
 )
 def test_capacities(name: str, tp: int):
     row(f"{name}, tp={tp}", f"{published_kv_capacity(name, tp):,}", f"{kv_capacity(load_shape(name), A100, tp):,}")
+
+
+def test_counts():
+    from course.engine.profiling import default_steps
+
+    assert f"runs {len(default_steps(4096))} kinds of steps" in TEXT
+    assert f"`max_num_tokens.csv`, {sum(map(len, published()['kv_capacity_tokens'].values()))} rows" in TEXT
 
 
 @pytest.mark.parametrize(("num", "form"), [(128, 31), (256, 45), (512, 72), (1024, 130), (2048, 257)])

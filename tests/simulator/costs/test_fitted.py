@@ -59,6 +59,10 @@ def test_the_constants_change_at_95_sequences():
     assert cost.batch_s(batch(contexts=[100] * 95)) == pytest.approx(0.0307189, rel=1e-5)
 
 
+def test_a_step_that_only_moves_blocks_is_dispatched():
+    assert FittedCost("vllm-a100", "opt-13b").batch_s(batch()) == 2e-3
+
+
 @given(row=rows, pp=stages, contexts=contexts)
 def test_successive_decode_steps_are_the_series(row, pp, contexts):
     cost, step = FittedCost(*row, pp), batch(contexts=contexts)

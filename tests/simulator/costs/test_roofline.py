@@ -84,6 +84,15 @@ def test_a_stage_is_a_part_of_the_pipeline(name, hardware, split, chunks, contex
         assert whole_s / split[1] <= stage_s < whole_s
 
 
+def test_what_is_not_computed_is_not_charged():
+    cost = RooflineCost(load_shape("opt-13b"), A100, efficiency=IDEAL)
+    assert cost.batch_s(batch()) == 0
+    sampling, silent = batch([(0, 64)]), batch([(0, 64)])
+    silent.prompts = [chunk._replace(samples=()) for chunk in silent.prompts]
+    logits_s = 2 * 50272 * 5120 / 2039e9
+    assert cost.batch_s(sampling) - cost.batch_s(silent) == pytest.approx(logits_s, rel=0.001)
+
+
 def test_more_accelerators_make_a_prompt_faster_with_diminishing_returns():
     times_s = [RooflineCost(load_shape("opt-66b"), A100, tp).batch_s(batch([(0, 1024)])) for tp in (1, 2, 4, 8)]
     speedups = [slow / fast for slow, fast in itertools.pairwise(times_s)]
