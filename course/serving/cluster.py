@@ -13,6 +13,8 @@ from course.errors import UserError
 from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, SequenceForked, Transfer, WakeAt
 from course.serving.batch import Batch, TokenResult
 from course.serving.instance import Instance
+from course.serving.migration import Migrations
+from course.serving.mover import Move, Mover
 from course.serving.routers import LeastRequests, RoundRobin, Router, choose
 from course.serving.sequence import Sequence, State
 from course.serving.transfer import Handovers
@@ -27,7 +29,8 @@ class Cluster:
     """Instances, and the sequences that arrive at them, move between them and leave.
 
     With roles "prefill" and "decode" among the instances, a sequence whose prompt is computed moves to a decode
-    instance as soon as one has room.
+    instance as soon as one has room. If the router is also a `Mover`, it may move sequences between the others while
+    they decode.
     """
 
     MAX_ATTEMPTS = 3  # failed copies of one sequence before it is computed again instead
@@ -40,12 +43,16 @@ class Cluster:
     ) -> None:
         self.instances: dict[int, Instance] = {}  # in order of their ids
         self.router = router or RoundRobin()
+        self.mover = self.router if isinstance(self.router, Mover) else None
         self.handovers = Handovers(decode_router or LeastRequests())
+        self.migrations = Migrations(self.handovers.new_id, self._wake)
         self._sequences: dict[int, list[Sequence]] = {}  # by request id, while one of them is unfinished
         self._home: dict[Sequence, Instance] = {}
         self._to_decide: dict[int, None] = {}
         self._undelivered: list[Action] = []
         self._num_arrivals = 0
+        self._rebalance_s: float | None = None  # when the mover is asked next; None: nothing is to come
+        self._asked_for_s: set[float] = set()  # times at which schedulers want to be asked
         self._sort_by_role()
         for instance in instances:
             self._add(instance)
@@ -101,13 +108,36 @@ class Cluster:
             self._home[sibling] = instance
             actions.append(SequenceForked(self._sequences[sibling.request.id][0], sibling))
         for sequence in ended:
+            if self.mover:
+                actions += self.migrations.drop(sequence)
             self._forget(sequence)
             actions.append(SequenceEnded(sequence))
         if instance.role == "prefill":
             for sequence in instance.answering():
                 instance.hold(sequence)
                 self.handovers.add(sequence, instance)
+        elif self.mover:
+            actions += self._move_some(self.mover, instance, batch, now_s)
         return actions
+
+    def _move_some(self, mover: Mover, instance: Instance, batch: Batch, now_s: float) -> list[Action]:
+        """A step is over: who was to stop after it moves, and whose answer has begun may go on elsewhere."""
+        actions = self.migrations.on_step_done(instance)
+        for sequence in [s for chunk in batch.prompts for s in chunk.samples if s in instance.decoding]:
+            target = mover.after_prefill(sequence, instance, self._decoders, now_s)
+            if target and target is not instance:
+                actions += self._move(Move(sequence, target))
+        return actions
+
+    def _move(self, move: Move) -> list[Action]:
+        sequence, target, live = move
+        if target not in self._decoders:
+            raise UserError(
+                f"{type(self.mover).__name__} moves request {sequence.request.id} to {target!r}, "
+                "which is not an instance of the cluster that keeps answers"
+            )
+        home = self._home.get(sequence)
+        return self.migrations.start(sequence, home, target, live) if home else []
 
     def running(self, batch: Batch) -> Instance | None:
         """The instance that runs the batch; None if it was lost meanwhile, be it back or not."""
@@ -115,20 +145,34 @@ class Cluster:
         return instance if instance and batch in instance.in_flight else None
 
     def on_timer(self, now_s: float) -> list[Action]:
-        """A time that an action asked for has come: idle instances are asked again."""
+        """A time that an action asked for has come: the mover is asked, or idle instances are."""
+        actions: list[Action] = []
+        is_over = {time_s for time_s in self._asked_for_s if time_s <= now_s}
+        self._asked_for_s -= is_over
+        if self.mover and self._rebalance_s is not None and self._rebalance_s <= now_s:
+            self._rebalance_s = None
+            for move in self.mover.rebalance(self._decoders, now_s):
+                actions += self._move(move)
+            if not is_over:
+                return actions
         self._to_decide.update(dict.fromkeys(self.instances))
-        return []
+        return actions
 
     # transfers
 
     def on_transfer_progress(self, transfer_id: int, num_blocks_done: int, now_s: float) -> list[Action]:
         """So many blocks have arrived at the target."""
-        if transfer := self.handovers.transfers.get(transfer_id):
+        if transfer := self.handovers.transfers.get(transfer_id) or self.migrations.stage(transfer_id):
             transfer.num_blocks_done = num_blocks_done
         return []
 
     def on_transfer_done(self, transfer_id: int, now_s: float) -> list[Action]:
         """All blocks have arrived: the target's copy counts, the source's blocks are free."""
+        if self.migrations.stage(transfer_id):
+            actions, moved = self.migrations.on_stage_done(transfer_id)
+            if moved:
+                self._home[moved.sequence] = moved.target
+            return actions
         if transfer := self.handovers.commit(transfer_id):
             self._wake(transfer.source)
             self._wake(transfer.target)
@@ -138,6 +182,8 @@ class Cluster:
 
     def on_transfer_refused(self, transfer_id: int, now_s: float) -> list[Action]:
         """The target would not take it; it is tried again after a pause, perhaps elsewhere."""
+        if self.migrations.stage(transfer_id):
+            return self.migrations.on_stage_failed(transfer_id)
         transfer = self._give_up(transfer_id)
         if transfer is None or transfer.is_void:
             return []
@@ -145,7 +191,12 @@ class Cluster:
         return [WakeAt(self.handovers.pause(now_s))]
 
     def on_transfer_failed(self, transfer_id: int, now_s: float) -> list[Action]:
-        """The copy broke. It is tried again; after `MAX_ATTEMPTS` the sequence is computed anew instead."""
+        """The copy broke. It is tried again; after `MAX_ATTEMPTS` the sequence is computed anew instead.
+
+        What could go on where it was goes on there.
+        """
+        if self.migrations.stage(transfer_id):
+            return self.migrations.on_stage_failed(transfer_id)
         transfer = self._give_up(transfer_id)
         if transfer is None or transfer.is_void:
             return []
@@ -174,7 +225,7 @@ class Cluster:
             return []
         self._sort_by_role()
         self._to_decide.pop(instance_id, None)
-        actions = self.handovers.lose(lost)
+        actions = self.handovers.lose(lost) + self.migrations.lose(lost)
         orphans = lost.sequences
         lost.abandon()
         actions += self._start_over(orphans, now_s)
@@ -211,6 +262,9 @@ class Cluster:
             del to_decide[id]
             if moves.waiting and not to_decide:
                 actions += self.start_transfers(now_s)  # an admission may have made room in the queue of a target
+        if self.mover and self.mover.interval_s and self._sequences and self._rebalance_s is None:
+            self._rebalance_s = now_s + self.mover.interval_s
+            actions.append(WakeAt(self._rebalance_s))
         if actions:
             self._undelivered = []
         return actions
@@ -225,6 +279,7 @@ class Cluster:
         if decision.batch:
             self._undelivered.append(RunBatch(decision.batch))
         if decision.wake_at_s is not None:
+            self._asked_for_s.add(decision.wake_at_s)
             self._undelivered.append(WakeAt(decision.wake_at_s))
         return decision.ask_again
 
@@ -309,7 +364,7 @@ class Cluster:
         for sequence in self._sequences.get(request_id, []):
             if sequence.is_ended:
                 continue
-            actions += self.handovers.drop(sequence)
+            actions += self.handovers.drop(sequence) + self.migrations.drop(sequence)
             if home := self._home.get(sequence):
                 home.end(sequence, state)
                 self._wake(home)
@@ -337,7 +392,9 @@ class Cluster:
         assert all(s.sample > 0 for s in homeless), f"nobody looks after {homeless}"
         moving = {t.sequence for t in self.handovers.transfers.values() if not t.is_void}
         held = {s for i in self.instances.values() for s in i.held}
-        assert held == moving | self.handovers.waiting.keys(), "a held sequence waits for no transfer"
+        stopped = {m.sequence for m in self.migrations.of.values() if m.is_stopped}
+        assert held == moving | self.handovers.waiting.keys() | stopped, "a held sequence waits for no transfer"
+        self.migrations.check_integrity()
 
     def check_not_stalled(self) -> None:
         """To be called when no event is to come any more: raises StalledError if anything still waits."""

@@ -420,29 +420,46 @@ class Instance:
         self._leave(sequence)
         self.held[sequence] = None
 
+    def resume(self, sequence: Sequence) -> None:
+        """Let a held sequence whose answer has begun go on here."""
+        del self.held[sequence]
+        self.running[sequence] = None
+        self._join(sequence)
+
     def discard(self, sequence: Sequence) -> None:
         """Let go of a held sequence: it will be computed again."""
         del self.held[sequence]
         self.memory.drop(sequence)
 
     def can_reserve(self, sequence: Sequence) -> bool:
-        """Whether there is room for the sequence and its next token, and nobody here waits for that room.
+        """Whether there is room for the sequence and its next token, and nobody here waits for that room."""
+        return not self.waiting and self.has_room(sequence)
 
-        Blocks that the running batch still copies to host memory must not be overwritten by a transfer.
+    def has_room(self, sequence: Sequence) -> bool:
+        """Whether there is room for the sequence and its next token, whoever else may want it."""
+        return self.can_allocate(self.memory.pool.blocks_for(sequence.num_known_tokens))
+
+    def can_allocate(self, num_blocks: int) -> bool:
+        """Whether a transfer may write to so many blocks.
+
+        Those that the running batch still copies to host memory must not be overwritten.
         """
-        if self.waiting:
-            return False
         for batch in self.in_flight:
             if batch.swap_out:
                 return False
-        pool = self.memory.pool
-        return pool.can_allocate(pool.blocks_for(sequence.num_known_tokens))
+        return self.memory.pool.can_allocate(num_blocks)
 
     def reserve(self, transfer_id: int, sequence: Sequence) -> list[int]:
         """Blocks to receive the sequence's computed tokens."""
         pool = self.memory.pool
         self.reserved[transfer_id] = pool.allocate(pool.blocks_for(sequence._num_computed))
         return self.reserved[transfer_id]
+
+    def reserve_blocks(self, key: int, count: int) -> list[int]:
+        """``count`` more blocks for a sequence that comes piece by piece."""
+        blocks = self.memory.pool.allocate(count)
+        self.reserved.setdefault(key, []).extend(blocks)
+        return blocks
 
     def cancel_reservation(self, transfer_id: int) -> None:
         """The move did not happen: give the blocks back."""

@@ -12,15 +12,19 @@ from course.errors import UserError
 
 
 def make(kind: str, table: Mapping[str, type], name: str, parameters: Mapping[str, Any]) -> Any:
-    """``table[name](**parameters)``. Raises UserError for an unknown name or parameter, naming what is known."""
+    """``table[name](**parameters)``. Raises UserError for what is unknown, naming what is known, or missing."""
     if name not in table:
         raise UserError(f"unknown {kind} {name!r}: {_hint(name, list(table))}")
-    known = list(inspect.signature(table[name]).parameters)
+    signature = inspect.signature(table[name]).parameters
+    known = list(signature)
     for parameter in parameters:
         if not known:
             raise UserError(f"{kind} {name!r} has no parameters, so {parameter!r} cannot be set")
         if parameter not in known:
             raise UserError(f"{kind} {name!r} has no parameter {parameter!r}; it has {', '.join(known)}")
+    needed = [key for key, value in signature.items() if value.default is value.empty and key not in parameters]
+    if needed:
+        raise UserError(f"{kind} {name!r} needs {', '.join(needed)}")
     return table[name](**parameters)
 
 

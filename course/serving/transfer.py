@@ -34,6 +34,11 @@ class Handovers:
         self._not_before_s = 0.0
         self._num_started = 0
 
+    def new_id(self) -> int:
+        """A number for a transfer that no other has."""
+        self._num_started += 1
+        return self._num_started - 1
+
     def add(self, sequence: Sequence, source: Instance) -> None:
         """Let a sequence wait for its move."""
         self.waiting[sequence] = _Wait(source)
@@ -57,8 +62,7 @@ class Handovers:
                 break
             target = choose(self.router, with_room, sequence, now_s)
             del self.waiting[sequence]
-            number = self._num_started
-            self._num_started += 1
+            number = self.new_id()
             target_blocks = target.reserve(number, sequence)
             source_blocks = sequence._block_table[: len(target_blocks)]
             transfer = Transfer(number, sequence, wait.source, target, source_blocks, target_blocks, wait.attempt)

@@ -9,6 +9,7 @@ import pytest
 from course.errors import UserError
 from course.serving.chance import draw
 from course.serving.cluster import Cluster
+from course.serving.estimator import LinearEstimator
 from course.serving.instance import Instance
 from course.serving.plan import Chunk, Plan
 from course.serving.routers import (
@@ -189,10 +190,10 @@ def test_a_shared_prefix_gathers_at_one_instance_and_saves_work():
         def count(now_s: float) -> None:
             nonlocal total
             for machine in machines:
-                batch = machine.in_flight
-                if batch and (machine.id, batch.step) not in seen:
-                    seen.add((machine.id, batch.step))
-                    total += sum(c.num_tokens for c in batch.prompts)
+                for batch in machine.in_flight:
+                    if batch not in seen:
+                        seen.add(batch)
+                        total += sum(c.num_tokens for c in batch.prompts)
 
         driver.after_event = count
         kinds = [0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 0, 1]
@@ -216,7 +217,10 @@ def test_only_instances_with_enough_memory_are_candidates():
 
 
 def test_routers_are_found_by_name():
-    assert all(type(make_router(name)) is router for name, router in ROUTERS.items())
+    needed: dict[str, dict] = {"taichi": {"estimator": LinearEstimator(1e-3, 1e-4), "ttft_s": 1.0, "tpot_s": 0.1}}
+    assert all(type(make_router(name, **needed.get(name, {}))) is router for name, router in ROUTERS.items())
+    with pytest.raises(UserError, match="router 'taichi' needs estimator, tpot_s"):
+        make_router("taichi", ttft_s=1.0)
     with pytest.raises(UserError, match=r"unknown router 'fastest'.*round-robin"):
         make_router("fastest")
     with pytest.raises(UserError, match=r"unknown router 'least-request'.*did you mean 'least-requests'"):

@@ -10,9 +10,13 @@ from course.serving.routers.least_pending_tokens import LeastPendingTokens
 from course.serving.routers.least_prefills import LeastPrefills
 from course.serving.routers.least_queued import LeastQueued
 from course.serving.routers.least_requests import LeastRequests
+from course.serving.routers.llumnix import Llumnix
 from course.serving.routers.power_of_two import PowerOfTwo
 from course.serving.routers.prefix_aware import PrefixAware
 from course.serving.routers.round_robin import RoundRobin
+from course.serving.routers.splitwise import SplitwisePools
+from course.serving.routers.taichi import TaiChi
+from course.serving.routers.tetri_infer import TetriInfer
 
 ROUTERS: dict[str, type] = {
     "round-robin": RoundRobin,
@@ -22,6 +26,10 @@ ROUTERS: dict[str, type] = {
     "prefix-aware": PrefixAware,
     "least-prefills": LeastPrefills,
     "least-queued": LeastQueued,
+    "tetri-infer": TetriInfer,
+    "splitwise": SplitwisePools,
+    "taichi": TaiChi,
+    "llumnix": Llumnix,
 }
 
 
@@ -37,10 +45,14 @@ __all__ = [
     "LeastPrefills",
     "LeastQueued",
     "LeastRequests",
+    "Llumnix",
     "PowerOfTwo",
     "PrefixAware",
     "RoundRobin",
     "Router",
+    "SplitwisePools",
+    "TaiChi",
+    "TetriInfer",
     "choose",
     "make_router",
 ]

@@ -14,4 +14,4 @@ class LeastRequests:
 
     def choose(self, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
         """The candidate with the fewest sequences."""
-        return min(candidates, key=lambda i: (num_sequences(i), i.id))
+        return min(candidates, key=num_sequences)  # the first of equals, and candidates are in order of their ids

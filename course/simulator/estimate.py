@@ -1,0 +1,29 @@
+"""The simulator's cost models as step-time predictions for policies that look ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from course.serving.batch import Batch, ScheduledChunk
+from course.serving.instance import Instance
+from course.simulator.run import CostModel
+
+
+class CostEstimator:
+    """A `course.serving.estimator.Estimator` that asks the cost model, one for all or one per instance id.
+
+    It predicts what the virtual clock then charges, less what it cannot know: who else arrives.
+    """
+
+    def __init__(self, cost: CostModel | Mapping[int, CostModel]) -> None:
+        self._cost = cost
+
+    def step_s(self, instance: Instance, num_prompt_tokens: int, num_decodes: int, num_context_tokens: int) -> float:
+        """Seconds of such a step; the prompt tokens are priced as the beginning of one prompt."""
+        nobody = cast(Any, None)  # cost models read numbers only
+        batch = Batch(instance.id, 0, decodes=(nobody,) * num_decodes, num_decode_context_tokens=num_context_tokens)
+        if num_prompt_tokens:
+            batch.prompts.append(ScheduledChunk(nobody, 0, num_prompt_tokens, [], ()))
+        cost = self._cost[instance.id] if isinstance(self._cost, Mapping) else self._cost
+        return cost.batch_s(batch)
