@@ -125,7 +125,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"instances.0.token_budget": "lots"}, "instances.0: token_budget must be a whole number"),
     (
         {"router.prefill_parameters": {"weight": 1}},
-        "router.prefill_parameters: .* has no parameter 'weight'",
+        "router.prefill_parameters: .* 'weight' cannot be set",
     ),
     ({"instances.1.node": 1}, "network.across: instances 0 and 1 stand on nodes 0 and 1, and no link connects"),
     ({"router.prefill": "taichi", "slo.ttft": 1.0}, "router.prefill: this router aims at a limit .* give slo.tpot"),
