@@ -10,7 +10,7 @@ from course.serving.estimator import Estimator
 from course.serving.instance import Instance
 from course.serving.mover import Move, Mover
 from course.serving.parameters import check_not_negative, check_share
-from course.serving.routers.load import num_pending_tokens, num_sequences
+from course.serving.routers.load import num_sequences
 from course.serving.sequence import Sequence
 
 
@@ -57,7 +57,7 @@ class TaiChi(Mover):
 
     def time_to_first_token_s(self, instance: Instance, sequence: Sequence) -> float:
         """How long the prompts that wait there, and then this one, are expected to take."""
-        num_tokens = num_pending_tokens(instance) + sequence.num_known_tokens
+        num_tokens = instance.num_pending_tokens + sequence.num_known_tokens
         num_decodes = len(instance.decoding)
         chunk = max(1, _budget(instance) - num_decodes)
         context = instance.memory.pool.num_used_blocks * instance.memory.pool.block_size
@@ -130,4 +130,4 @@ def _d_heavy(instances: List[Instance], everyone: List[Instance]) -> list[Instan
 
 
 def _load(instance: Instance) -> tuple[int, int, int]:
-    return num_pending_tokens(instance), num_sequences(instance), instance.id
+    return instance.num_pending_tokens, num_sequences(instance), instance.id
