@@ -61,6 +61,11 @@ def test_the_result_has_the_names_of_vllm_and_ours():
     assert simulation.attainment(SLO(1e-9, 1.0)).both == 0.0
 
 
+def test_the_rate_that_is_reported():
+    assert run().request_rate == 4.0
+    assert run(**{"workload.arrivals": "all-at-once"}).result()["request_rate"] == "inf"
+
+
 def test_what_each_instance_did():
     simulation = run()
     prefill, *decodes = simulation.instances
@@ -78,6 +83,7 @@ def test_what_each_instance_did():
     unlimited = run(**{"instances.0.kv_tokens": float("inf")}).instances[0]
     assert unlimited.kv_peak is None
     assert unlimited.as_json()["kv_tokens"] is None
+    assert unlimited.as_json()["kv_peak_tokens"] >= 512
 
 
 def test_utilisation_of_one_instance_that_never_rests():
@@ -174,6 +180,7 @@ def test_a_cluster_of_ones_own_may_watch():
 
 def test_a_line_for_each_request(long_ones: str):
     simulation = run(**{"workload.trace": long_ones, "workload.too_long": "refuse", "workload.rate": None})
+    assert simulation.request_rate == 1.0
     rows = list(csv.DictReader(per_request_lines(simulation)))
     assert [row["request_id"] for row in rows] == ["0", "1", "2", "3"]
     for row, record in zip(rows, simulation.records, strict=True):
