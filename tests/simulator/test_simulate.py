@@ -14,6 +14,7 @@ from course.metrics.attainment import attainment
 from course.metrics.latency import e2e_s, tpot_s, ttft_s
 from course.metrics.record import Outcome
 from course.serving.cluster import Cluster
+from course.simulator.experiment import load_experiment, preset_names
 from course.simulator.linear import LinearCost
 from course.simulator.report import per_request_lines, report
 from course.simulator.shapes import load_shape
@@ -201,3 +202,12 @@ def test_the_report_says_what_was_run():
     assert "0         prefill    1   1  prefill-only" in text
     assert "GB of keys and values moved" in text
     assert "requests/s" in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_runs(name: str):
+    simulation = simulate(load_experiment(name, ["workload.requests=30"]))
+    assert all(record.finished for record in simulation.records)
+    assert simulation.attainment().both > 0.5
+    for use in simulation.instances:
+        assert use.num_steps > 0
