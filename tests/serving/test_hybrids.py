@@ -136,11 +136,18 @@ def test_taichi_with_equal_chunks_is_aggregation():
     assert cluster.handovers._num_started == 0, "nobody moves"
 
 
+def test_a_linear_estimator_adds_up():
+    estimator = LinearEstimator(1.0, per_prompt_token_s=0.1, per_decode_s=0.01, per_context_token_s=0.001)
+    assert estimator.step_s(instance(), 5, 2, 30, prompt_start=7) == pytest.approx(1.0 + 0.5 + 0.02 + 0.037)
+    assert estimator.step_s(instance(), 0, 2, 30, prompt_start=7) == pytest.approx(1.0 + 0.02 + 0.030)
+
+
 def test_cost_models_are_estimators():
     cost = LinearCost(step_s=1.0, token_s=0.1, context_token_s=0.01)
     other = LinearCost(step_s=5.0, token_s=0.0, context_token_s=0.0)
     machine = instance(id=3)
     assert CostEstimator(cost).step_s(machine, 10, 3, 50) == pytest.approx(1.0 + 1.3 + 0.5)
+    assert CostEstimator(cost).step_s(machine, 10, 3, 50, prompt_start=40) == pytest.approx(1.0 + 1.3 + 0.9)
     assert CostEstimator({2: cost, 3: other}).step_s(machine, 10, 3, 50) == pytest.approx(5.0)
     assert CostEstimator(cost).step_s(machine, 0, 0, 0) == pytest.approx(1.0)
 

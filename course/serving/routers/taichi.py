@@ -59,11 +59,16 @@ class TaiChi(Mover):
         """How long the prompts that wait there, and then this one, are expected to take."""
         num_tokens = instance.num_pending_tokens + sequence.num_known_tokens
         num_decodes = len(instance.decoding)
-        chunk = max(1, _budget(instance) - num_decodes)
+        num_prompts = 1 + len(instance.waiting) + len(instance.running) - num_decodes
+        start = num_tokens // num_prompts // 2  # of a chunk, on average
         context = instance.memory.pool.num_used_blocks * instance.memory.pool.block_size
+        chunk = max(1, _budget(instance) - num_decodes)
+
+        def step_s(num_prompt_tokens: int) -> float:
+            return self.estimator.step_s(instance, num_prompt_tokens, num_decodes, context, start)
+
         num_full, rest = divmod(num_tokens, chunk)
-        seconds = num_full * self.estimator.step_s(instance, chunk, num_decodes, context) if num_full else 0.0
-        return seconds + (self.estimator.step_s(instance, rest, num_decodes, context) if rest else 0.0)
+        return (num_full * step_s(chunk) if num_full else 0.0) + (step_s(rest) if rest else 0.0)
 
     # decode
 
