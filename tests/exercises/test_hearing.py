@@ -11,6 +11,7 @@ from course.exercises.feedback import as_text
 from course.exercises.hearing import about, last_call
 from course.exercises.judge import judge
 from course.exercises.registry import find
+from course.exercises.show import show
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,9 @@ def test_of_an_error_nothing_came() -> None:
     verdict = judge(find("kv_cache.append"), "def append(cache, keys, values):\n    return 1 / 0\n", seed=1)
     assert "ZeroDivisionError" in verdict.message
     assert verdict.got == ""
+
+
+def test_each_of_several_matrices_begins_a_line() -> None:
+    matrix = np.zeros((2, 2))
+    assert show((matrix, matrix)).splitlines()[2].startswith(" numpy array of shape (2, 2)")
+    assert show((1, [2.0, 3])) == "(1, [2.0, 3])"
