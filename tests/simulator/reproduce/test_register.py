@@ -13,7 +13,13 @@ from course.simulator.reproduce.page import BLOCK, with_tables
 from course.simulator.reproduce.register import Entry, Verdict, as_json, claim, find_file, number, skipped
 
 PAGE = Path(__file__).parents[3] / "docs" / "reproduction.md"
-QUICK = ("distserve-constants", "splitwise-second-token", "orca-reservation")
+QUICK = (
+    "distserve-constants",
+    "splitwise-second-token",
+    "orca-reservation",
+    "sarathi-stall-free",
+    "taichi-three-limits",
+)
 
 
 def test_a_number_within_its_tolerance_is_reproduced():
