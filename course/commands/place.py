@@ -126,7 +126,9 @@ def report(found: Search) -> list[str]:
     lines += ["", f"Chosen: {placed.num_prefill} x prefill {unit.prefill}; {placed.num_decode} x decode {unit.decode}"]
     lines.append(f"{placed.rate:.4g} requests/s on {placed.num_gpus} GPUs, {placed.per_gpu:.3g} per GPU")
     if together:
-        lines.append(f"simulated as one cluster: {together.rate:.4g} requests/s, {together.per_gpu:.3g} per GPU")
+        short = together.rate < placed.rate and math.isinf(together.miss)
+        more = " or more (too few requests to try)" if short else ""
+        lines.append(f"simulated as one cluster: {together.rate:.4g} requests/s, {together.per_gpu:.3g} per GPU{more}")
     return [*lines, placement_summary(placed.layout), str(placed.layout)]
 
 
