@@ -1,0 +1,1 @@
+"""Lesson 07: who joins the batch, and when."""
