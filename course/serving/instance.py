@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import takewhile
+from math import inf
 from typing import Literal, NamedTuple, get_args
 
 from course.errors import UserError
@@ -62,8 +63,8 @@ class Instance:
         self.role: Role = role
         self.scheduler = scheduler
         self.memory = Memory(BlockPool(num_blocks, block_size, prefix_cache), num_host_blocks)
-        self._capacity_tokens = num_blocks * block_size
-        self._max_context_tokens = max_context_tokens
+        self.capacity_tokens = num_blocks * block_size
+        self.max_context_tokens = inf if max_context_tokens is None else max_context_tokens
         self.waiting: OrderedDict[Sequence, None] = OrderedDict()
         self.running: dict[Sequence, None] = {}
         self.decoding = self.memory.decoding  # those of `running` whose last step sampled a token
@@ -98,15 +99,15 @@ class Instance:
 
     def why_never(self, sequence: Sequence) -> str | None:
         """Why the sequence could not run here even alone, or None if it could."""
-        longest = self._max_context_tokens
-        if longest is not None and sequence.num_prompt_tokens > longest:
+        longest = self.max_context_tokens
+        if sequence.num_prompt_tokens > longest:
             return (
                 f"request {sequence.request.id} has a prompt of {sequence.num_prompt_tokens} tokens and the model of "
                 f"instance {self.id} a context of {longest}; shorten the prompt"
             )
         pool = self.memory.pool
         most = sequence.num_known_tokens if self.role == "prefill" else sequence.num_tokens_at_most
-        if most <= self._capacity_tokens:
+        if most <= self.capacity_tokens:
             return None
         return (
             f"request {sequence.request.id} may need {most} tokens = {pool.blocks_for(most)} blocks of "
