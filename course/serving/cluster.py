@@ -102,7 +102,7 @@ class Cluster:
         if (instance := self.running(batch)) is None:
             return []
         ended, forked = instance.complete(batch, results, num_steps)
-        self._wake(instance)
+        self._to_decide[instance.id] = None
         actions: list[Action] = []
         for sibling in forked:
             self._home[sibling] = instance
@@ -291,7 +291,7 @@ class Cluster:
         actions: list[Action] = []
         if self.handovers.waiting:
             for action in self.handovers.start(self._decoders, now_s):
-                self._wake(action.transfer.target)
+                self._to_decide[action.transfer.target.id] = None
                 actions.append(action)
         return actions
 

@@ -297,10 +297,11 @@ class Instance:
         if not self.in_flight:
             self.memory.settle()
         self._count(batch, num_steps)
-        if self.decoding.covered < self.decoding.steps:
-            self.decoding.cover(self.decoding.steps)
-        if self.decoding.newcomers:
-            self.decoding.welcome()
+        decoding = self.decoding
+        if decoding.covered < decoding.steps:
+            decoding.cover(decoding.steps)
+        if decoding.newcomers:
+            decoding.welcome()
         if not batch.ticks:
             self._count_alone(batch)
         forked = self._count_prompts(batch) if batch.prompts else []
@@ -448,7 +449,7 @@ class Instance:
         for batch in self.in_flight:
             if batch.swap_out:
                 return False
-        return self.memory.pool.can_allocate(num_blocks)
+        return num_blocks <= self.memory.pool.num_free_blocks
 
     def reserve(self, transfer_id: int, sequence: Sequence) -> list[int]:
         """Blocks to receive the sequence's computed tokens."""
