@@ -30,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--requests", type=int, default=None, help="fewer or more than the benchmark's own number")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="of python -m course profile; default: a new one")
+    parser.add_argument("--processor-time", action="store_true", help="prediction on a busy machine: no waiting counts")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the rows to FILE")
 
 
@@ -112,7 +113,7 @@ def bench_prediction(args: argparse.Namespace) -> list[dict[str, Any]]:
     check_options([], args.repeats, args.requests)
     torch.set_num_threads(1)
     model = load_model("tiny")
-    recorder = None if args.profile else ProfileRecorder(model)
+    recorder = None if args.profile else ProfileRecorder(model, processor_time=args.processor_time)
     if recorder:
         recorder.run_round()
     profile = recorder.profile() if recorder else load_profile(args.profile)

@@ -78,14 +78,7 @@ class Notebook:
     def run(self, index: int) -> Locator:
         """Run one cell and wait for its end; the cell."""
         cell = self.go_to(index)
-        before = self.ask("return notebook.model.cells.get(argument).executionCount;", index)
-        self.page.keyboard.press("Control+Enter")
-        self.page.wait_for_function(
-            "([index, before]) => {"
-            "  const cell = jupyterapp.shell.currentWidget.content.model.cells.get(index);"
-            "  return cell.executionState === 'idle' && cell.executionCount && cell.executionCount !== before; }",
-            arg=[index, before],
-        )
+        self.ask("await jupyterapp.commands.execute('notebook:run-cell');")
         return cell
 
     def explorers(self) -> list[LiveExplorer]:

@@ -15,6 +15,7 @@ from course.commands.simulate import add_overrides, write_text
 from course.errors import UserError
 
 if TYPE_CHECKING:
+    from course.simulator.goodput import Goodput
     from course.simulator.placement.search import Affinity, Search
 
 SUMMARY = "search the best placement of prefill and decode instances on GPUs (DistServe's algorithms)"
@@ -34,8 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rate", type=float, help="traffic to carry, requests/s (default: as much as the GPUs can)")
     parser.add_argument(
-        "--tolerance", type=float, default=0.02, metavar="SHARE", help="how exactly, as a share (default 0.02)"
+        "--tolerance", type=float, default=0.05, metavar="SHARE", help="how exactly, as a share (default 0.05)"
     )
+    parser.add_argument("--exact", action="store_true", help="search every candidate as closely as the best one")
     parser.add_argument("--jobs", type=int, metavar="N", help="searches at a time (default: one for each core)")
     parser.add_argument("--backend", help="joblib backend that runs them, such as dask or ray (docs/placement.md)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://head:8786")
@@ -57,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
     machines = Machines(args.gpus, args.gpus if args.gpus_per_node is None else args.gpus_per_node)
     kinds: list[Affinity] = ["high", "low"] if args.affinity == "both" else [args.affinity]
     with workers(args.backend, args.jobs, args.scheduler):
-        found = [search(experiment, machines, kind, rate=args.rate, tolerance=args.tolerance) for kind in kinds]
+        found = [
+            search(experiment, machines, kind, rate=args.rate, tolerance=args.tolerance, exact=args.exact)
+            for kind in kinds
+        ]
     result = {"experiment": experiment.name, "searches": [as_json(each) for each in found]}
     if json_file:
         write_text(json_file, [json.dumps(result, indent=2), "\n"])
@@ -94,14 +99,11 @@ def report(found: Search) -> list[str]:
         "low": "slow network between nodes: pairs that share their nodes, by both limits",
     }
     lines = [f"Algorithm {ALGORITHMS[found.affinity]}, {about[found.affinity]}"]
-    lines.append(f"{'candidate':<54}{'GPUs':>5}{'requests/s':>12}{'per GPU':>9}  ended by")
+    lines.append(f"{'candidate':<54}{'GPUs':>5}{'requests/s':>16}{'per GPU':>16}  ended by")
     for candidate, goodput in best_first(found.outcomes):
-        more = ">" if math.isinf(goodput.miss) and goodput.rate else ""
         ended = "too few requests" if math.isinf(goodput.miss) else " and ".join(goodput.limits) or "both together"
-        lines.append(
-            f"{candidate!s:<54}{candidate.num_gpus:>5}{more + format(goodput.rate, '.4g'):>12}"
-            f"{goodput.per_gpu:>9.3g}  {ended}"
-        )
+        rates = f"{span(goodput):>16}{span(goodput, candidate.num_gpus):>16}"
+        lines.append(f"{candidate!s:<54}{candidate.num_gpus:>5}{rates}  {ended}")
     reasons = Counter(outcome.reason for outcome in found.outcomes if outcome.goodput is None)
     lines += [f"{count} left out: {reason}" for reason, count in reasons.items()]
     placed, together = found.placement, found.together
@@ -111,6 +113,16 @@ def report(found: Search) -> list[str]:
     if together:
         lines.append(f"simulated as one cluster: {together.rate:.4g} requests/s, {together.per_gpu:.3g} per GPU")
     return [*lines, placement_summary(placed.layout), str(placed.layout)]
+
+
+def span(goodput: Goodput, divisor: int = 1) -> str:
+    """The rate, or the range in which it lies where it was not searched closely."""
+    good, miss = goodput.rate / divisor, goodput.miss / divisor
+    if math.isinf(miss):
+        return f"over {good:.3g}"
+    if not good:
+        return f"under {miss:.3g}"
+    return f"{good:.3g}" if miss <= 1.1 * good else f"{good:.3g} to {miss:.3g}"
 
 
 def as_json(found: Search) -> dict[str, Any]:
@@ -128,6 +140,7 @@ def as_json(found: Search) -> dict[str, Any]:
                 "num_gpus": outcome.candidate.num_gpus,
                 "goodput": outcome.goodput.rate if outcome.goodput else None,
                 "goodput_per_gpu": outcome.goodput.per_gpu if outcome.goodput else None,
+                "first_miss": _finite(outcome.goodput.miss) if outcome.goodput else None,
                 "reason": outcome.reason,
             }
             for outcome in found.outcomes
@@ -144,6 +157,10 @@ def as_json(found: Search) -> dict[str, Any]:
             "nodes": [[str(slot) if slot else None for slot in node] for node in placed.layout.nodes],
         },
     }
+
+
+def _finite(rate: float) -> float | None:
+    return rate if math.isfinite(rate) else None
 
 
 def _parts(candidate: Any) -> dict[str, Any]:

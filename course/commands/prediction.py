@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from course.commands.profile import clock_named
 from course.errors import UserError
 from course.metrics.latency import tpot_s, ttft_s
 from course.metrics.record import RequestRecord
@@ -61,7 +62,8 @@ class Comparison:
 class Trial:
     """Requests that suit a machine, served on both clocks by the same scheduler.
 
-    They come as a Poisson process at `LOAD` times the rate at which the profile says they could be served.
+    They come as a Poisson process at `LOAD` times the rate at which the profile says they could be served. With a
+    profile of processor time all come at once, and that clock is the engine's: it would stand still between requests.
     """
 
     def __init__(self, model: Model, profile: Profile, num: int, seed: int = 0) -> None:
@@ -74,18 +76,24 @@ class Trial:
         self.runs: list[list[RequestRecord]] = []
         at_once = make_workload(all_at_once(num).tolist(), model.config.vocab_size, seed)
         self.workload = at_once
-        self.rate = LOAD * num / max(record.token_times_s[-1] for record in self.predict(profile))
-        arrivals_s = poisson_arrivals(num, self.rate, seed).tolist()
-        self.workload = make_workload(arrivals_s, model.config.vocab_size, seed)
+        clock = str((profile.conditions or {}).get("clock", "wall"))
+        self.arrivals = "at once, in processor time"
+        if clock == "wall":
+            rate = LOAD * num / max(record.token_times_s[-1] for record in self.predict(profile))
+            self.arrivals = f"at {rate:.2f}/s"
+            arrivals_s = poisson_arrivals(num, rate, seed).tolist()
+            self.workload = make_workload(arrivals_s, model.config.vocab_size, seed)
         num_blocks = CACHE_TOKENS // self.block_size
-        self._engine = LocalEngine(model, _policy(), num_blocks=num_blocks, block_size=self.block_size)
+        self._engine = LocalEngine(
+            model, _policy(), num_blocks=num_blocks, block_size=self.block_size, clock=clock_named(clock)
+        )
         self._engine.generate([[0] * 64] * 4, 16, ignore_end=True)  # warm up
 
     def describe(self) -> str:
         """The work in a line."""
         prompt_tokens = sum(request.num_prompt_tokens for request in self.workload.requests)
         return (
-            f"{len(self.workload.requests)} requests at {self.rate:.2f}/s, {prompt_tokens} prompt and "
+            f"{len(self.workload.requests)} requests {self.arrivals}, {prompt_tokens} prompt and "
             f"{sum(self.workload.output_lengths.values())} answer tokens, {SCHEDULER} with {TOKEN_BUDGET} tokens a step"
         )
 

@@ -128,7 +128,17 @@ def _array_difference(expected: Any, got: Any, tolerance: Tolerance | None, wher
     first = tuple(int(i) for i in place) if one.ndim else ()
     spot = f"[{', '.join(map(str, first))}]" if first else ""
     count = f" ({int(wrong.sum())} of {wrong.size} values differ)" if wrong.size > 1 else ""
-    return f"{where}{spot} is {show(other[first])} instead of {show(one[first])}{count}".strip()
+    came, wanted = in_few_digits(other[first], one[first])
+    return f"{where}{spot} is {came} instead of {wanted}{count}".strip()
+
+
+def in_few_digits(one: Any, other: Any) -> tuple[str, str]:
+    """Two different numbers of an array, with four significant digits where that tells them apart."""
+    if isinstance(one, np.floating) and isinstance(other, np.floating):
+        short = tuple(show(float(f"{float(number):.4g}")) for number in (one, other))
+        if short[0] != short[1]:
+            return short[0], short[1]
+    return show(one), show(other)
 
 
 def _number_kind(array: np.ndarray) -> str:

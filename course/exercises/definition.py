@@ -83,6 +83,7 @@ class Exercise:
     hidden_checks: int
     builds_on: tuple[Exercise, ...]
     signature: inspect.Signature | None
+    """Of what a check calls: the function or class, or the arguments that ``through`` takes for it."""
     reference_text: str | None = None
     checks: list[Check] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
@@ -229,7 +230,7 @@ def define(
             is_lab=lab,
             hidden_checks=hidden_checks,
             builds_on=tuple(builds_on),
-            signature=signature_of(reference),
+            signature=signature_of(reference) if through is None else without_learner(signature_of(through)),
         )
         if not lab:
             exercise.reference_text = text
@@ -241,6 +242,11 @@ def define(
 def text_of(thing: Any) -> str:
     """The text of a function or class, without decorators."""
     return source.bare(inspect.getsource(thing))
+
+
+def without_learner(signature: inspect.Signature | None) -> inspect.Signature | None:
+    """What a check hands to a ``through`` function: all but the first."""
+    return signature and signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 def signature_of(thing: Any) -> inspect.Signature | None:

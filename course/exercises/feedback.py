@@ -33,7 +33,7 @@ def rows(verdict: Verdict) -> list[tuple[str, str]]:
     if len(printed) > MOST_PRINTED:
         printed = printed[:MOST_PRINTED].rstrip() + " …"
     found = [("call", verdict.call)] if verdict.status == "failed" else []
-    if verdict.status == "failed" and verdict.expected:
+    if verdict.status == "failed":
         found += [("expected", verdict.expected), ("came", verdict.got)]
     return [(label, text) for label, text in [*found, ("printed", printed.rstrip())] if text]
 

@@ -99,7 +99,7 @@ class Court:
         except StopIteration:
             return None
         except WrongError as wrong:
-            return self.finding(_sentence(str(wrong)), ("rule", str(wrong)), text, "", show(got), raw=(None, got))
+            return self.finding(_sentence(str(wrong)), ("rule", str(wrong)), text, raw=(None, got))
         except (GoneError, TooLateError):
             raise
         except Exception as error:  # the check went on with an answer that it could not use
@@ -202,7 +202,7 @@ class Court:
         if kind == "NotImplementedError":
             return Finding(self.speaker.not_written(error.get("line")), ("not written",), text)
         key = ("endless",) if kind == "OutOfTime" else ("error", kind, str(error.get("text")))
-        return self.finding(self.speaker.error(error, short or text), key, text, "", kind)
+        return self.finding(self.speaker.error(error, short or text), key, text)
 
     def text_of(self, case: Case) -> str:
         """The call as a learner would write it."""
@@ -237,7 +237,7 @@ class Court:
 
 def about(call: str, said: str) -> str:
     """What is different, with its subject before it."""
-    subject = f"`{call}`" if len(call) < 90 and "(" in call else "The answer"
+    subject = f"`{call if len(call) < 90 else call.split('(')[0] + '(…)'}`" if "(" in call else "The answer"
     return f"{subject} is wrong: entry {said}" if said.startswith("[") else f"{subject} {said}"
 
 

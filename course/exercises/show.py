@@ -110,5 +110,6 @@ def _text(value: Any) -> str:
 
 
 def _many(values: list[Any] | tuple[Any, ...]) -> str:
-    shown = ", ".join(_text(value) for value in values[:24])
+    texts = [_text(value) for value in values[:24]]
+    shown = (",\n " if any("\n" in text for text in texts) else ", ").join(texts)
     return shown + (f", … {len(values) - 24} more" if len(values) > 24 else "")

@@ -42,6 +42,10 @@ class Answers:
             is_finished=finished & (num_tokens > 0),
         )
 
+    def those(self, chosen: NDArray[np.bool_]) -> Answers:
+        """Some of them."""
+        return Answers(*(getattr(self, name)[chosen] for name in Answers.__slots__))
+
     @property
     def ttft_s(self) -> FloatArray:
         """Arrival to first token; NaN where none came out."""

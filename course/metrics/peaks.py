@@ -8,18 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from course.metrics.answers import Answers
-from course.metrics.pooled import pooled_times
+from course.metrics.pooled import TokenPool
 from course.metrics.record import RequestRecord
 
 
-def max_output_tokens_per_s(finished: Sequence[RequestRecord]) -> float:
-    """Most tokens that came out within one second of the run; 0 without records."""
+def max_output_tokens_per_s(finished: Sequence[RequestRecord], tokens: TokenPool | None = None) -> float:
+    """Most tokens that came out within one second of the run; 0 without records.
+
+    ``tokens`` are those of ``finished``, where they have been looked up already.
+    """
     if not finished:
         return 0.0
     start_s = min(record.arrival_s for record in finished)
-    times = pooled_times(finished)
-    _, tokens = _sums(_seconds(times.values - start_s), times.counts)
-    return float(tokens.max(initial=0))
+    times = (tokens or TokenPool(finished)).times()
+    _, counts = _sums(_seconds(times.values - start_s), times.counts)
+    return float(counts.max(initial=0))
 
 
 def max_concurrent_requests(finished: Sequence[RequestRecord], answers: Answers | None = None) -> int:
@@ -28,9 +31,9 @@ def max_concurrent_requests(finished: Sequence[RequestRecord], answers: Answers 
     vLLM's definition: a request counts for every second it was open in, if only for a moment,
     so this is more than the number that was ever open at once. ``answers`` are those of ``finished``.
     """
-    if not finished:
-        return 0
     answers = answers or Answers.of(finished)
+    if not len(answers.arrival_s):
+        return 0
     begins_s = answers.arrival_s - answers.arrival_s.min()
     begins, ends = _seconds(begins_s), _seconds(begins_s + np.nan_to_num(answers.e2e_s)) + 1
     changes = np.repeat([1, -1], len(begins))

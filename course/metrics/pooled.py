@@ -61,26 +61,8 @@ class Pooled:
         return found
 
 
-def pooled_times(records: Iterable[RequestRecord]) -> Pooled:
-    """When tokens came out, all answers together (seconds on the clock of the run)."""
-    collected = _Collected(records)
-    parts = [(log.all_times_s(), _covered(log.num_steps, ranges)) for log, ranges in collected.ranges.items()]
-    return _joined([*parts, (np.array(collected.times_s), np.ones(len(collected.times_s), np.int64))])
-
-
-def pooled_gaps(records: Iterable[RequestRecord]) -> Pooled:
-    """The gaps between consecutive tokens of each answer, all answers together (ITL, seconds)."""
-    collected = _Collected(records)
-    # A range of n steps has n - 1 gaps of its own: gap i lies between steps i and i + 1.
-    parts = [
-        (np.diff(log.all_times_s()), _covered(log.num_steps - 1, [(a, b - 1) for a, b in ranges]))
-        for log, ranges in collected.ranges.items()
-    ]
-    return _joined([*parts, (np.array(collected.gaps_s), np.ones(len(collected.gaps_s), np.int64))])
-
-
-class _Collected:
-    """The ranges of each log, and what belongs to no range: single times and the gaps where two pieces meet."""
+class TokenPool:
+    """The tokens of many answers: ranges of each log's steps, single times, and the gaps where two of these meet."""
 
     def __init__(self, records: Iterable[RequestRecord]) -> None:
         self.ranges: dict[StepLog, list[tuple[int, int]]] = {}
@@ -96,6 +78,20 @@ class _Collected:
                 self.gaps_s += [later - earlier for earlier, later in pairwise(times_s)]
         for log, (steps, before_s) in self._first_s.items():
             self.gaps_s += (log.all_times_s()[np.array(steps) - 1] - np.array(before_s)).tolist()
+
+    def times(self) -> Pooled:
+        """When tokens came out, all answers together (seconds on the clock of the run)."""
+        parts = [(log.all_times_s(), _covered(log.num_steps, ranges)) for log, ranges in self.ranges.items()]
+        return _joined([*parts, (np.array(self.times_s), np.ones(len(self.times_s), np.int64))])
+
+    def gaps(self) -> Pooled:
+        """The gaps between consecutive tokens of each answer, all answers together (ITL, seconds)."""
+        # A range of n steps has n - 1 gaps of its own: gap i lies between steps i and i + 1.
+        parts = [
+            (np.diff(log.all_times_s()), _covered(log.num_steps - 1, ranges, shorter_by=1))
+            for log, ranges in self.ranges.items()
+        ]
+        return _joined([*parts, (np.array(self.gaps_s), np.ones(len(self.gaps_s), np.int64))])
 
     def _take(self, pieces: list[float | Stretch]) -> None:
         last: float | Stretch | None = None
@@ -115,12 +111,12 @@ class _Collected:
             last = piece
 
 
-def _covered(num: int, ranges: list[tuple[int, int]]) -> IntArray:
-    """For each of ``num`` places, how many ranges it lies in."""
+def _covered(num: int, ranges: list[tuple[int, int]], shorter_by: int = 0) -> IntArray:
+    """For each of ``num`` places, how many ranges it lies in, each that much shorter at its end."""
     if num < 1:
         return np.zeros(0, np.int64)
     bounds = np.array(ranges, np.int64)
-    changes = np.bincount(bounds[:, 0], minlength=num + 1) - np.bincount(bounds[:, 1], minlength=num + 1)
+    changes = np.bincount(bounds[:, 0], minlength=num + 1) - np.bincount(bounds[:, 1] - shorter_by, minlength=num + 1)
     return np.cumsum(changes[:num])
 
 

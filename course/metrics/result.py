@@ -22,7 +22,7 @@ from course.metrics.answers import Answers
 from course.metrics.attainment import Attainment, attainment
 from course.metrics.latency import gaps_s, ttft_s
 from course.metrics.peaks import max_concurrent_requests, max_output_tokens_per_s
-from course.metrics.pooled import Pooled
+from course.metrics.pooled import Pooled, TokenPool
 from course.metrics.record import Outcome, RequestRecord
 from course.metrics.statistics import Samples, Statistics, run_duration_s
 from course.metrics.times import FloatArray
@@ -88,10 +88,11 @@ def result_json(
     answers = answers or Answers.of(records)
     seconds = run_duration_s(records, answers) if duration_s is None else duration_s
     met = attainment(answers, slo) if slo else None
-    result = _header(info, len(records)) | _totals(records, answers, seconds, met)
+    tokens = TokenPool(record for record in records if record.finished)
+    result = _header(info, len(records)) | _totals(records, answers, tokens, seconds, met)
     if detailed:
         result |= _details(records, texts)
-    samples = Samples.of(records, answers)
+    samples = Samples.of(records, answers, tokens)
     for name in metrics:
         result |= _statistics(name, getattr(samples, name), percentiles)
     return result | _own_keys(records, slo, met)
@@ -122,8 +123,9 @@ def _header(info: RunInfo, num_prompts: int) -> dict[str, Any]:
 
 
 def _totals(
-    records: Sequence[RequestRecord], answers: Answers, seconds: float, met: Attainment | None
+    records: Sequence[RequestRecord], answers: Answers, tokens: TokenPool, seconds: float, met: Attainment | None
 ) -> dict[str, Any]:
+    is_finished = np.array([record.finished for record in records], np.bool_)
     finished = [record for record in records if record.finished]
     num_input = sum(record.num_prompt_tokens for record in finished if record.sample == 0)
     num_output = sum(record.num_output_tokens for record in finished)
@@ -141,8 +143,8 @@ def _totals(
         "request_goodput": per_second(met.num_good) if met else None,
         "output_throughput": per_second(num_output),
         "total_token_throughput": per_second(num_input + num_output),
-        "max_output_tokens_per_s": max_output_tokens_per_s(finished),
-        "max_concurrent_requests": max_concurrent_requests(finished),
+        "max_output_tokens_per_s": max_output_tokens_per_s(finished, tokens),
+        "max_concurrent_requests": max_concurrent_requests(finished, answers.those(is_finished)),
         "rtfx": 0.0,  # audio seconds per second; vLLM writes it for text, too
         "latencies": np.where(answers.is_finished, answers.e2e_s, 0.0).tolist(),
         "queue_times": [0.0] * len(records),  # wait for --max-concurrency before sending: none here

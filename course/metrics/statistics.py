@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from course.errors import UserError
 from course.metrics.answers import Answers
-from course.metrics.pooled import Pooled, pooled_gaps
+from course.metrics.pooled import Pooled, TokenPool
 from course.metrics.record import RequestRecord
 from course.metrics.times import FloatArray
 
@@ -67,17 +67,20 @@ class Samples:
     e2el: FloatArray
 
     @classmethod
-    def of(cls, records: Sequence[RequestRecord], answers: Answers | None = None) -> Samples:
+    def of(
+        cls, records: Sequence[RequestRecord], answers: Answers | None = None, tokens: TokenPool | None = None
+    ) -> Samples:
         """Collect the samples; failed, refused and cancelled requests have no part in them.
 
-        ``answers`` are those of the records, where they have been looked up already.
+        ``answers`` are those of the records and ``tokens`` those of the finished ones, where they have been looked
+        up already.
         """
         answers = answers or Answers.of(records)
         finished = answers.is_finished
         return cls(
             ttft=answers.ttft_s[finished],
             tpot=answers.tpot_s[finished & (answers.num_tokens > 1)],
-            itl=pooled_gaps(record for record, is_in in zip(records, finished.tolist(), strict=True) if is_in),
+            itl=(tokens or TokenPool(record for record in records if record.finished)).gaps(),
             e2el=answers.e2e_s[finished],
         )
 

@@ -11,10 +11,18 @@ from course.serving.instance import Instance
 class Estimator(Protocol):
     """Predicts step times. The simulator's cost models are one (`course.simulator.estimate`)."""
 
-    def step_s(self, instance: Instance, num_prompt_tokens: int, num_decodes: int, num_context_tokens: int) -> float:
-        """Seconds of a step of ``instance``: so many tokens of prompts, and one for each decode.
+    def step_s(
+        self,
+        instance: Instance,
+        num_prompt_tokens: int,
+        num_decodes: int,
+        num_context_tokens: int,
+        prompt_start: int = 0,
+    ) -> float:
+        """Seconds of a step of ``instance``: so many tokens of a prompt, and one for each decode.
 
-        ``num_context_tokens`` are those that the decodes have in the cache, all together.
+        ``num_context_tokens`` are those that the decodes have in the cache, all together; ``prompt_start`` are those
+        that the prompt has there already.
         """
         ...
 
@@ -28,7 +36,15 @@ class LinearEstimator:
     per_decode_s: float = 0.0
     per_context_token_s: float = 0.0
 
-    def step_s(self, instance: Instance, num_prompt_tokens: int, num_decodes: int, num_context_tokens: int) -> float:
+    def step_s(
+        self,
+        instance: Instance,
+        num_prompt_tokens: int,
+        num_decodes: int,
+        num_context_tokens: int,
+        prompt_start: int = 0,
+    ) -> float:
         """The same on every instance."""
-        tokens_s = self.per_prompt_token_s * num_prompt_tokens + self.per_context_token_s * num_context_tokens
+        context = num_context_tokens + (prompt_start if num_prompt_tokens else 0)
+        tokens_s = self.per_prompt_token_s * num_prompt_tokens + self.per_context_token_s * context
         return self.per_step_s + tokens_s + self.per_decode_s * num_decodes

@@ -70,6 +70,7 @@ class Instance:
         self.decoding = self.memory.decoding  # those of `running` whose last step sampled a token
         self.held: dict[Sequence, None] = {}  # prompt computed, waits to be moved elsewhere
         self.reserved: dict[int, list[int]] = {}  # by transfer: blocks for what is being moved here
+        self.num_pending_tokens = 0  # to compute before everybody here decodes; a prefix that is cached counts
         self.num_stages = num_stages
         self.in_flight: list[Batch] = []
         self.busy: set[Sequence] = set()  # in the pipeline, where there is one
@@ -120,6 +121,7 @@ class Instance:
 
         Its place is looked for from the end that is near.
         """
+        self.num_pending_tokens += sequence.num_known_tokens - sequence._num_computed
         place = _place(sequence)
         if not self.waiting or _place(next(reversed(self.waiting))) < place:
             self.waiting[sequence] = None
@@ -232,6 +234,7 @@ class Instance:
         for sequence in admitted:
             if not sequence._host_blocks:
                 self.memory.take_prefix(sequence)
+                self.num_pending_tokens -= sequence._num_computed
         swap_in: list[BlockCopy] = []
         for sequence in admitted:
             if sequence._host_blocks:
@@ -331,6 +334,7 @@ class Instance:
             if sequence._state is not State.RUNNING:
                 continue
             sequence._num_computed += chunk.num_tokens
+            self.num_pending_tokens -= chunk.num_tokens
             self.memory.publish(sequence)
             if len(chunk.samples) > 1:
                 forked += self._fork(sequence)
@@ -385,7 +389,9 @@ class Instance:
         """Take a sequence out for good. Blocks that a running batch still writes are given back when it is done."""
         writing = next((b for b in self.in_flight if sequence in b.sequences), None) if self.in_flight else None
         sequence._move_to(state)
-        self.waiting.pop(sequence, None)
+        if sequence in self.waiting:
+            del self.waiting[sequence]
+            self.num_pending_tokens -= sequence.num_known_tokens - sequence._num_computed
         self.held.pop(sequence, None)
         if sequence in self.running:
             self._leave(sequence, for_good=writing is None)
@@ -402,6 +408,8 @@ class Instance:
             else:
                 self.decoding.remove(sequence)
             self._to_publish.pop(sequence, None)
+        else:
+            self.num_pending_tokens -= sequence.num_known_tokens - sequence._num_computed
 
     def abandon(self) -> None:
         """The device and its memory are gone: nothing is computed any more."""
@@ -494,6 +502,9 @@ class Instance:
             assert left > 0, f"{sequence!r} has nothing left to compute"
             assert left == 1 or sequence not in self.decoding, f"{sequence!r} does not decode"
         assert set(self.decoding) <= self.running.keys(), "something decodes that does not run"
+        pending = [*self.waiting, *(s for s in self.running if s not in self.decoding)]
+        tokens = sum(s.num_known_tokens - s._num_computed for s in pending)
+        assert self.num_pending_tokens == tokens, f"{tokens} tokens are pending, {self.num_pending_tokens} are counted"
 
 
 def _place(sequence: Sequence) -> tuple[bool, int, int]:

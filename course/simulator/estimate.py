@@ -19,11 +19,18 @@ class CostEstimator:
     def __init__(self, cost: CostModel | Mapping[int, CostModel]) -> None:
         self._cost = cost
 
-    def step_s(self, instance: Instance, num_prompt_tokens: int, num_decodes: int, num_context_tokens: int) -> float:
-        """Seconds of such a step; the prompt tokens are priced as the beginning of one prompt."""
+    def step_s(
+        self,
+        instance: Instance,
+        num_prompt_tokens: int,
+        num_decodes: int,
+        num_context_tokens: int,
+        prompt_start: int = 0,
+    ) -> float:
+        """Seconds of such a step; its prompt tokens are those of one prompt."""
         nobody = cast(Any, None)  # cost models read numbers only
         batch = Batch(instance.id, 0, decodes=(nobody,) * num_decodes, num_decode_context_tokens=num_context_tokens)
         if num_prompt_tokens:
-            batch.prompts.append(ScheduledChunk(nobody, 0, num_prompt_tokens, [], ()))
+            batch.prompts.append(ScheduledChunk(nobody, prompt_start, num_prompt_tokens, [], ()))
         cost = self._cost[instance.id] if isinstance(self._cost, Mapping) else self._cost
         return cost.batch_s(batch)

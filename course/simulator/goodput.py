@@ -96,6 +96,14 @@ def find_goodput(
         trials.append(attainment(rate))
         return trials[-1].both >= wanted
 
+    good, miss = largest_good(reaches, start, tolerance, max_rate)
+    return Goodput(good, miss, wanted, tuple(sorted(trials)), num_gpus)
+
+
+def largest_good(
+    reaches: Callable[[float], bool], start: float, tolerance: float, max_rate: float = math.inf
+) -> tuple[float, float]:
+    """The largest rate found that reaches the goal (0: none) and the smallest that does not (infinity: none)."""
     good, miss = _bracket(reaches, min(start, max_rate), max_rate)
     while good > 0 and miss < math.inf and miss - good > tolerance * good:
         middle = (good + miss) / 2
@@ -103,7 +111,7 @@ def find_goodput(
             good = middle
         else:
             miss = middle
-    return Goodput(good, miss, wanted, tuple(sorted(trials)), num_gpus)
+    return good, miss
 
 
 def _bracket(reaches: Callable[[float], bool], start: float, max_rate: float) -> tuple[float, float]:

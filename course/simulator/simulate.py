@@ -15,6 +15,8 @@ from functools import cached_property
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from course.metrics.answers import Answers
 from course.metrics.attainment import Attainment, attainment
 from course.metrics.record import Outcome, RequestRecord
@@ -67,7 +69,7 @@ class InstanceUse:
             "busy_s": self.busy_s,
             "utilisation": self.utilisation,
             "kv_tokens": self.kv_tokens if limited else None,
-            "kv_peak_tokens": self.kv_peak_tokens if limited else None,
+            "kv_peak_tokens": self.kv_peak_tokens,
             "kv_peak": self.kv_peak,
         }
 
@@ -145,6 +147,16 @@ class Simulation:
             kv_peak_tokens=pool.peak_used_blocks * pool.block_size,
         )
 
+    @property
+    def request_rate(self) -> float:
+        """Requests per second: as the experiment says, else the mean of those that arrived (infinity: all at once)."""
+        workload = self.experiment.workload
+        if workload.rate is not None and workload.arrivals != "all-at-once":
+            return workload.rate
+        times_s = self.answers.arrival_s
+        spread_s = float(np.ptp(times_s)) if len(times_s) else 0.0
+        return (len(times_s) - 1) / spread_s if spread_s else math.inf
+
     def result(self, *, detailed: bool = False) -> dict[str, Any]:
         """The run as JSON, in the names of ``vllm bench serve``; what it does not have comes last."""
         experiment = self.experiment
@@ -152,7 +164,7 @@ class Simulation:
             backend="course-simulator",
             label=experiment.name,
             model_id=experiment.model,
-            request_rate=math.inf if experiment.workload.rate is None else experiment.workload.rate,
+            request_rate=self.request_rate,
             burstiness=experiment.workload.burstiness or 1.0,
             metadata={
                 "hardware": experiment.hardware,

@@ -320,13 +320,17 @@ class VirtualDriver:
     # pipelines
 
     def _enter_pipeline(self, batch: Batch, lane: Lane, now_s: float) -> None:
-        """Stage after stage, each as soon as the batch has come so far and the one before it has gone on."""
+        """Stage after stage, each as soon as the batch has come so far and the one before it has gone on.
+
+        The later stages share evenly what the first one leaves of the step.
+        """
         stage_s = cast(StagedCostModel, lane.cost).batch_stage_s(batch)
+        later_s = (lane.cost.batch_s(batch) - stage_s) / (len(lane.stages_free_s) - 1)
         lane.num_steps += 1
         lane.busy_s += stage_s
         time_s = now_s
         for stage, free_s in enumerate(lane.stages_free_s):
-            time_s = lane.stages_free_s[stage] = max(time_s, free_s) + stage_s
+            time_s = lane.stages_free_s[stage] = max(time_s, free_s) + (later_s if stage else stage_s)
         self.at(lane.stages_free_s[0], self.cluster.on_stage_free, batch, rank=0)
         self.at(time_s, self._leave_pipeline, batch, now_s, rank=0)
 

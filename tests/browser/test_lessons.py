@@ -1,4 +1,4 @@
-"""Every lesson in a real browser: run it, move all its controls by keyboard, make a mistake, put it right."""
+"""Every lesson and lab in a real browser: run it, move its controls by keyboard, make a mistake, put it right."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 
 from course.commands.browser import Requests, new_page
 from course.commands.notebook_page import Notebook
-from course.curriculum.contents import contents
+from course.curriculum.contents import ROOT, contents
+from course.exercises.definition import Exercise
 from course.exercises.registry import find
 
 LESSONS = [lesson.file for lesson in contents().lessons if lesson.is_ready]
+LABS = [str(file.relative_to(ROOT)) for file in sorted(ROOT.glob("labs/*/*.ipynb"))]
 HANDED_IN = re.compile(r'@exercise\("([\w.]+)"\)')
 
 
@@ -52,8 +54,15 @@ def test_every_control_is_reached_and_moved_by_keyboard(lesson) -> None:
 
 def test_a_mistake_is_understood_and_the_right_answer_passes(lesson) -> None:
     notebook, _ = lesson
+    for said, exercise in solved(notebook):
+        assert "Passed" in said
+        assert f"goes on with your {exercise.name}" in said
+
+
+def solved(notebook: Notebook) -> Iterator[tuple[str, Exercise]]:
+    """Make a mistake in each exercise, read its nudge, put it right; what the cell then says, and the exercise."""
     handed_in = [(cell.index, found[1]) for cell in notebook.cells if (found := HANDED_IN.match(cell.source))]
-    assert handed_in, "a lesson has exercises"
+    assert handed_in, "there are exercises"
     for index, exercise_id in handed_in:
         exercise = find(exercise_id)
         mistake = exercise.mistakes[0]
@@ -61,12 +70,22 @@ def test_a_mistake_is_understood_and_the_right_answer_passes(lesson) -> None:
         said = notebook.type_and_run(index, f'@exercise("{exercise_id}")\n{wrong}').inner_text()
         assert "Not yet" in said
         assert mistake.nudge.replace("`", "") in said
-        said = notebook.type_and_run(index, exercise.solution_cell).inner_text()
-        assert "Passed" in said
-        assert f"goes on with your {exercise.name}" in said
+        yield notebook.type_and_run(index, exercise.solution_cell).inner_text(), exercise
 
 
 def test_no_request_leaves_the_machine(lesson) -> None:
     _, requests = lesson
     assert requests.inside > 50, "JupyterLab's own requests were not seen"
     assert requests.outside == []
+
+
+@pytest.mark.parametrize("lab_file", LABS)
+def test_a_solved_lab_runs_to_its_end(lab_file, lab, chromium) -> None:
+    with new_page(chromium) as (page, requests):
+        notebook = Notebook(page, lab, lab_file)
+        notebook.run(next(cell.index for cell in notebook.cells if cell.kind == "code"))
+        for said, _ in solved(notebook):
+            assert "Passed" in said
+        notebook.run_all()
+        assert [cell.errors for cell in notebook.cells if cell.errors] == []
+        assert requests.outside == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,21 @@ def test_predicted_and_measured_side_by_side(tmp_path: Path, capsys) -> None:
         assert row["num_requests"] == 3
         assert row["predicted_median_ms"] > 0
         assert row["measured_median_ms"] > 0
+
+
+def test_a_busy_machine_counts_its_own_computing(checkpoint: str, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "profile.json"
+    assert course("profile", "--model", checkpoint, "--rounds", 1, "--processor-time", "--out", out) == 0
+    assert "this thread's own computing" in capsys.readouterr().out
+    assert (load_profile(out).conditions or {})["clock"] == "processor"
+
+
+def test_requests_come_at_once_where_a_clock_would_stand_still(tmp_path: Path, capsys) -> None:
+    recorded = tmp_path / "profile.json"
+    made_up = made_up_profile()
+    replace(made_up, conditions={"clock": "processor"}).save(recorded)
+    assert course("bench", "prediction", "--profile", recorded, "--repeats", 1, "--requests", 2) == 0
+    assert "2 requests at once, in processor time" in capsys.readouterr().out
 
 
 def test_a_trace_on_the_virtual_clock_with_a_profile(tmp_path: Path, capsys) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course.metrics.pooled import pooled_gaps, pooled_times
+from course.metrics.pooled import TokenPool
 from course.metrics.record import Outcome, RequestRecord
 from course.metrics.times import StepLog, TokenTimes
 
@@ -110,7 +110,8 @@ def test_token_times_read_like_a_list(pairs):
 @given(answers())
 def test_what_is_pooled_is_what_the_lists_hold(pairs):
     lazy = [RequestRecord(0.0, 1, times, Outcome.FINISHED) for times, _ in pairs]
-    gaps, times = pooled_gaps(lazy), pooled_times(lazy)
+    tokens = TokenPool(lazy)
+    gaps, times = tokens.gaps(), tokens.times()
     all_times = sorted(time_s for _, plain in pairs for time_s in plain)
     all_gaps = sorted(b - a for _, plain in pairs for a, b in pairwise(plain))
     assert sorted(np.repeat(times.values, times.counts).tolist()) == all_times
@@ -128,6 +129,6 @@ def test_plain_lists_are_pooled_too():
     log, other = StepLog(), TokenTimes()
     other.follow(log)
     log.add(Line(0.0, 1.0, 0.0), 1, 3)
-    gaps = pooled_gaps([one, RequestRecord(0.0, 1, other, Outcome.FINISHED)])
+    gaps = TokenPool([one, RequestRecord(0.0, 1, other, Outcome.FINISHED)]).gaps()
     assert sorted(np.repeat(gaps.values, gaps.counts).tolist()) == [1.0, 1.0, 1.0, 2.0]
     assert list(accumulate(gaps.counts.tolist()))[-1] == 4

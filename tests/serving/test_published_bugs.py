@@ -260,8 +260,9 @@ def gap_between_tokens(name: str, **parameters: object) -> float:
     return max(b - a for a, b in zip(record.token_times_s, record.token_times_s[1:], strict=False))
 
 
-def test_a_stream_of_prompts_starves_decodes_under_prefill_first():
-    assert gap_between_tokens("prefill-first", token_budget=64) > STREAM_S
+@pytest.mark.parametrize("name", ["prefill-first", "vtc"])
+def test_a_stream_of_prompts_starves_decodes_under_prefill_first(name: str):
+    assert gap_between_tokens(name, token_budget=64) > STREAM_S
 
 
 @pytest.mark.parametrize(
@@ -271,6 +272,7 @@ def test_a_stream_of_prompts_starves_decodes_under_prefill_first():
         ("decode-first", {}, 0.1 + 0.02),
         ("static", {}, 0.1 + 0.02),
         ("orca", {"max_num_sequences": 2}, 0.1 + 41 * 0.02),
+        ("splitwise", {"token_budget": 40, "max_pauses": 2}, 3 * (0.1 + 42 * 0.02)),  # two pauses and its own step
     ],
 )
 def test_no_other_policy_lets_prompts_starve_decodes(name: str, parameters: dict, longest_s: float):

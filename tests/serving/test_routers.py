@@ -23,7 +23,7 @@ from course.serving.routers import (
     RoundRobin,
     make_router,
 )
-from course.serving.routers.load import num_cached_tokens, num_pending_tokens
+from course.serving.routers.load import num_cached_tokens
 from course.serving.schedulers import ChunkedPrefill
 from course.serving.sequence import State
 from tests.serving.helpers import (
@@ -103,14 +103,14 @@ def test_least_pending_tokens_counts_what_is_left_of_prompts():
     queue(first, request(0, 20))
     queue(second, request(1, 6), request(2, 7))
     (arriving,) = queue(instance(Scripted()), request(3, 4))
-    assert (num_pending_tokens(first), num_pending_tokens(second)) == (20, 13)
+    assert (first.num_pending_tokens, second.num_pending_tokens) == (20, 13)
     assert LeastPendingTokens().choose([first, second], arriving, 0.0) is second
     finish(first, first.schedule(0.0).batch)
-    assert num_pending_tokens(first) == 12, "8 of 20 are computed"
+    assert first.num_pending_tokens == 12, "8 of 20 are computed"
     assert LeastPendingTokens().choose([first, second], arriving, 0.0) is first
     for _ in range(3):
         finish(first, first.schedule(0.0).batch)
-    assert num_pending_tokens(first) == 0, "who decodes has nothing pending"
+    assert first.num_pending_tokens == 0, "who decodes has nothing pending"
 
 
 def test_power_of_two_takes_the_less_loaded_of_two_that_depend_on_seed_and_request_alone():

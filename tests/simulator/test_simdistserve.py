@@ -135,6 +135,19 @@ def test_overload_where_batches_are_cut(tmp_path: Path, preset: str):
     assert_equal(simulated(preset, trace, 200.0), plain(rows, 200.0, workers(engine), decode))
 
 
+@pytest.mark.parametrize(("num_prefill", "num_decode"), [(1, 1), (2, 2), (3, 1)])
+def test_requests_that_come_together(tmp_path: Path, num_prefill: int, num_decode: int):
+    """Seconds hold several arrivals each, as in traces whose clock ticks coarsely."""
+    _, rows = drawn(tmp_path, 120, 9, *CHAT)
+    rows = [(float(int(arrival_s / 4)), prompt, answer) for arrival_s, prompt, answer in rows]
+    trace = tmp_path / "ticks.csv"
+    trace.write_text("arrival_s,input_len,output_len\n" + "".join(f"{a},{p},{o}\n" for a, p, o in rows))
+    changes = [f"instances.0.count={num_prefill}", f"instances.1.count={num_decode}"]
+    got = simulated("simdistserve-disaggregated", trace, 1.0, *changes)
+    expected = plain(rows, 1.0, workers("distserve-a100", num_prefill), workers("distserve-a100", num_decode))
+    assert_equal(got, expected)
+
+
 def test_large_decode_batches(tmp_path: Path):
     trace, rows = drawn(tmp_path, 200, 8, (4, 40), (40, 80))
     got = simulated("simdistserve-disaggregated", trace, 100.0)

@@ -14,6 +14,7 @@ from course.metrics.attainment import attainment
 from course.metrics.latency import e2e_s, tpot_s, ttft_s
 from course.metrics.record import Outcome
 from course.serving.cluster import Cluster
+from course.simulator.experiment import load_experiment, preset_names
 from course.simulator.linear import LinearCost
 from course.simulator.report import per_request_lines, report
 from course.simulator.shapes import load_shape
@@ -61,6 +62,11 @@ def test_the_result_has_the_names_of_vllm_and_ours():
     assert simulation.attainment(SLO(1e-9, 1.0)).both == 0.0
 
 
+def test_the_rate_that_is_reported():
+    assert run().request_rate == 4.0
+    assert run(**{"workload.arrivals": "all-at-once"}).result()["request_rate"] == "inf"
+
+
 def test_what_each_instance_did():
     simulation = run()
     prefill, *decodes = simulation.instances
@@ -78,6 +84,7 @@ def test_what_each_instance_did():
     unlimited = run(**{"instances.0.kv_tokens": float("inf")}).instances[0]
     assert unlimited.kv_peak is None
     assert unlimited.as_json()["kv_tokens"] is None
+    assert unlimited.as_json()["kv_peak_tokens"] >= 512
 
 
 def test_utilisation_of_one_instance_that_never_rests():
@@ -174,6 +181,7 @@ def test_a_cluster_of_ones_own_may_watch():
 
 def test_a_line_for_each_request(long_ones: str):
     simulation = run(**{"workload.trace": long_ones, "workload.too_long": "refuse", "workload.rate": None})
+    assert simulation.request_rate == 1.0
     rows = list(csv.DictReader(per_request_lines(simulation)))
     assert [row["request_id"] for row in rows] == ["0", "1", "2", "3"]
     for row, record in zip(rows, simulation.records, strict=True):
@@ -194,3 +202,12 @@ def test_the_report_says_what_was_run():
     assert "0         prefill    1   1  prefill-only" in text
     assert "GB of keys and values moved" in text
     assert "requests/s" in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_runs(name: str):
+    simulation = simulate(load_experiment(name, ["workload.requests=30"]))
+    assert all(record.finished for record in simulation.records)
+    assert simulation.result()["completed"] == 30
+    for use in simulation.instances:
+        assert use.num_steps > 0

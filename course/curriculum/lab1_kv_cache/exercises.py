@@ -66,7 +66,7 @@ def store(cache: Tensor, start: int, keys: Tensor, values: Tensor) -> None:
 
     Keys are turned by their positions first: `rotate(keys, positions)`. Values are not.
     Raise ValueError, and write nothing, if there is no room for all of them.
-    About 5 lines.
+    The cache keeps its dtype, whatever dtype comes in. About 5 lines.
     """
     raise NotImplementedError
 
@@ -109,7 +109,8 @@ def attend(query: Tensor, cache: Tensor, start: int) -> Tensor:
     Behind the new tokens it holds leftovers that mean nothing.
 
     Neighbouring query heads share a KV head. Each new token sees itself and all before it.
-    Return [query heads, new tokens, head_dim]. About 8 lines.
+    Return [query heads, new tokens, head_dim]; float32 and float64 are both welcome.
+    About 8 lines.
     """
     raise NotImplementedError
 
@@ -200,7 +201,7 @@ def layer(x: Tensor, weights: dict[str, Tensor], attention: Callable, head_dim: 
     Attention: h = `rms_norm(x, weights["norm_1"])`. Its queries, keys and values are h times
     weights["q"], ["k"] and ["v"], each cut into heads: [heads, tokens, head_dim].
     `attention(query, key, value)` returns [query heads, tokens, head_dim]. Merge the heads,
-    multiply by weights["o"], add to x.
+    multiply by weights["o"], add to x. The heads together need not be as wide as x.
 
     MLP: h = `rms_norm` of that with weights["norm_2"]. `silu` of h times weights["gate"], number
     by number times (h times weights["up"]), all that times weights["down"]. Add again.
@@ -386,7 +387,8 @@ def decode(decoder, logits: Tensor, num_tokens: int, end_tokens: list[int]) -> l
     `decoder.step([token])` puts a token through the model, behind those in the cache, and
     returns the logits of the next one. Do not compute what nobody needs.
 
-    Stop behind `num_tokens` tokens, and at any of `end_tokens`, which is no part of the answer.
+    Stop behind `num_tokens` tokens (0 or more), and at any of `end_tokens`, which is no part of
+    the answer.
     Stop as well where the cache is full: it holds `len(decoder.tokens)` tokens and has room for
     `decoder.capacity`. The last token of an answer need not be in it. About 8 lines.
     """

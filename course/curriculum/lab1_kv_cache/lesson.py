@@ -154,6 +154,9 @@ class Decoder:
 
 # %% [markdown]
 # ## 5: decode
+#
+# The loop of lesson 02, grown up: an answer has a length that nobody knows before, and a cache has an end. There are
+# three reasons to stop. And a token that nobody will look back at need not go through the model.
 
 # %% exercise="lab1.decode"
 
@@ -192,7 +195,8 @@ if ready("lab1"):
 # ## What the kept beginning is worth
 #
 # Somebody gives the model a list of people, a long text behind it, and then asks three questions. The model has to find
-# the names in your cache.
+# the names in your cache. **Predict:** how long does the second question wait for its first token, compared with the
+# first?
 
 # %%
 people = "Meet captain Alice.\nMeet pirate Hugo.\nMeet baker Nina.\nMeet judge Victor.\n"

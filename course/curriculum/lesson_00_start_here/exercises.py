@@ -356,6 +356,27 @@ def itl_of_answers(answers):
     return [later - earlier for earlier, later in pairwise(answers)]
 
 
+@itl.mistake(
+    "adds an array to a list",
+    caught_by=gaps_of_one_answer,
+    nudge="With a numpy array, `+` adds numbers and does not append. `np.diff(times).tolist()` is a list.",
+)
+def itl_adds_an_array(answers):
+    gaps = []
+    for times in answers:
+        gaps += np.diff(times)
+    return gaps
+
+
+@itl.mistake(
+    "sums lists",
+    caught_by=gaps_of_one_answer,
+    nudge="`sum` begins with the number 0, to which no list can be added: `sum(lists, [])` begins with an empty list.",
+)
+def itl_sums_lists(answers):
+    return sum([later - earlier for earlier, later in pairwise(times)] for times in answers)
+
+
 itl.alternative(
     """
 def itl(answers):
@@ -482,6 +503,22 @@ tpot.mistake(
     replace=[("    if len(token_times_s) < 2:\n        return None\n", "")],
     caught_by=one_token_has_none,
     nudge="How many gaps has an answer of one token? Ask before you divide.",
+)
+tpot.mistake(
+    "the mean of no gaps",
+    text=(
+        "def tpot(token_times_s):\n"
+        "    gaps = [later - earlier for earlier, later in pairwise(token_times_s)]\n"
+        "    return sum(gaps) / len(gaps)\n"
+    ),
+    caught_by=one_token_has_none,
+    nudge="How many gaps has an answer of one token? Ask before you divide.",
+)
+tpot.mistake(
+    "one answer for several",
+    text="def tpot(token_times_s):\n    gaps = itl(token_times_s)\n    return sum(gaps) / len(gaps)\n",
+    caught_by=mean_of_the_gaps,
+    nudge="`itl` takes a list of answers, and here is one answer. A list of one: `itl([token_times_s])`.",
 )
 tpot.mistake(
     "zero for one token",

@@ -117,243 +117,146 @@ def large_scores(rng: np.random.Generator) -> Cases:
     )
 
 
-@causal_attention.mistake(
+causal_attention.mistake(
     "masks after the softmax",
+    replace=[("scores.masked_fill(future, -math.inf).softmax(dim=-1)", "scores.softmax(dim=-1).tril()")],
     caught_by=the_first_token_sees_only_itself,
     nudge="You set weights to 0 after the softmax, so what is left of a row no longer sums to 1. Hide the future in "
     "the scores, before the softmax.",
 )
-def mask_after_softmax(queries, keys, values):
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.softmax(dim=-1).tril() @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "hides with a zero",
+    replace=[("scores.masked_fill(future, -math.inf)", "scores.tril()")],
     caught_by=the_first_token_sees_only_itself,
     nudge="A score of 0 is not hidden: exp(0) is 1. Which score has exp(score) = 0?",
 )
-def hides_with_zero(queries, keys, values):
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.tril().softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "no mask",
+    replace=[("scores.masked_fill(future, -math.inf)", "scores")],
     caught_by=the_first_token_sees_only_itself,
     nudge="Here every token also looks at those after it. If you wrote a mask, look whether it arrives: it has the "
     "shape [tokens, tokens], and `masked_fill` hands back a new tensor.",
 )
-def no_mask(queries, keys, values):
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "hides the past",
+    replace=[("triu(1)", "tril(-1)")],
     caught_by=the_first_token_sees_only_itself,
     nudge="The wrong triangle: this hides the past. In row i (the query) the columns j > i are the future.",
 )
-def hides_the_past(queries, keys, values):
-    past = torch.ones(queries.shape[1], queries.shape[1]).tril(-1) > 0
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.masked_fill(past, -math.inf).softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "hides itself",
+    replace=[("triu(1)", "triu()")],
     caught_by=the_first_token_sees_only_itself,
     nudge="The diagonal is hidden too. Then the first token may look nowhere, and softmax gives nan. `triu(1)` begins "
     "one above the diagonal.",
 )
-def hides_itself(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu() > 0
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "softmax along the wrong axis",
+    replace=[("softmax(dim=-1)", "softmax(dim=-2)")],
     caught_by=the_first_token_sees_only_itself,
     nudge="Softmax runs along the wrong axis. A row holds one query's weights over all keys: keys are the last axis.",
 )
-def softmax_of_columns(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.masked_fill(future, -math.inf).softmax(dim=-2) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "softmax over the heads",
+    replace=[("softmax(dim=-1)", "softmax(dim=0)")],
     caught_by=the_first_token_sees_only_itself,
     nudge="`dim=0` is the axis of the heads. A query's weights lie along the last axis.",
 )
-def softmax_over_heads(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.masked_fill(future, -math.inf).softmax(dim=0) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "forgets the softmax",
+    replace=[("scores.masked_fill(future, -math.inf).softmax(dim=-1)", "scores.tril()")],
     caught_by=the_first_token_sees_only_itself,
     nudge="These are scores, not yet weights: they may be negative and do not sum to 1. Softmax makes weights of them.",
 )
-def forgets_softmax(queries, keys, values):
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.tril() @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "reverses all axes",
+    replace=[("keys.transpose(-1, -2)", "keys.T")],
     caught_by=the_first_token_sees_only_itself,
     nudge="`.T` reverses all three axes. Only the last two should change places: `.transpose(-1, -2)`.",
 )
-def reverses_all_axes(queries, keys, values):
-    scores = queries @ keys.T / queries.shape[-1] ** 0.5
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "forgets to transpose the keys",
+    replace=[("keys.transpose(-1, -2)", "keys")],
     caught_by=the_first_token_sees_only_itself,
-    nudge="A score is a query's row times a key's row. As a matrix product that needs the keys' last two axes swapped: "
-    "[tokens, head_dim] @ [head_dim, tokens].",
+    nudge="In `a @ b` the last axis of a is as long as the last but one of b. The scores: [tokens, head_dim] @ "
+    "[head_dim, tokens], so the keys' last two axes are swapped. The answer: [tokens, tokens] @ [tokens, head_dim], "
+    "weights before values.",
 )
-def forgets_transpose(queries, keys, values):
-    scores = queries @ keys / queries.shape[-1] ** 0.5
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "scales by d",
+    replace=[("head_dim**0.5", "head_dim")],
     caught_by=every_weight,
     nudge="The scores are divided by head_dim itself. They grow like its square root: divide by that.",
 )
-def scales_by_d(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1]
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "does not scale",
+    replace=[(" / head_dim**0.5", "")],
     caught_by=every_weight,
     nudge="The weights are too sharp: the scores are not divided by the square root of head_dim.",
 )
-def does_not_scale(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
-    scores = queries @ keys.transpose(-1, -2)
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "scales by the number of tokens",
+    replace=[("head_dim**0.5", "num_tokens**0.5")],
     caught_by=every_weight,
     nudge="That is the square root of the number of tokens. The head_dim is the last axis of the queries.",
 )
-def scales_by_tokens(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-2] ** 0.5
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "multiplies by the root",
+    replace=[("/ head_dim**0.5", "* head_dim**0.5")],
     caught_by=every_weight,
     nudge="Here the scores are multiplied by the square root of head_dim. They should be divided by it.",
 )
-def multiplies_by_root(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
-    scores = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** 0.5
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "scales after the softmax",
+    replace=[(" / head_dim**0.5", ""), ("softmax(dim=-1)", "softmax(dim=-1) / head_dim**0.5")],
     caught_by=the_first_token_sees_only_itself,
     nudge="Scale the scores before the softmax. Afterwards it makes the weights of a row sum to something else than 1.",
 )
-def scales_after_softmax(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
-    scores = queries @ keys.transpose(-1, -2)
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1) / queries.shape[-1] ** 0.5 @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "divides without shifting",
+    replace=[
+        ("scores.masked_fill(future, -math.inf).softmax(dim=-1)", "scores.exp().tril()"),
+        ("weights @ values", "weights / weights.sum(-1, keepdim=True) @ values"),
+    ],
     caught_by=large_scores,
     nudge="exp of a large score is infinite, and inf / inf is nan. `softmax` subtracts the largest score first.",
 )
-def overflows(queries, keys, values):
-    powers = (queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5).exp().tril()
-    return powers / powers.sum(-1, keepdim=True) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "masks with numbers",
+    replace=[(" > 0", "")],
     caught_by=the_first_token_sees_only_itself,
     nudge="`masked_fill` wants true and false, not 1.0 and 0.0: `.bool()` turns the one into the other.",
 )
-def masks_with_numbers(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1)
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "multiplies by infinity",
+    replace=[(" > 0", ""), ("scores.masked_fill(future, -math.inf)", "(scores + future * -math.inf)")],
     caught_by=the_first_token_sees_only_itself,
     nudge="0 times -inf is nan, so adding `mask * -inf` spoils every score. `masked_fill` leaves the others alone.",
 )
-def multiplies_by_infinity(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1)
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return (scores + future * -math.inf).softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "mask upside down",
+    replace=[("triu(1)", "tril()")],
     caught_by=the_first_token_sees_only_itself,
     nudge="The mask is upside down: what may be seen is hidden. `masked_fill` writes where the mask is true.",
 )
-def mask_upside_down(queries, keys, values):
-    seen = torch.ones(queries.shape[1], queries.shape[1]).tril().bool()
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.masked_fill(seen, -math.inf).softmax(dim=-1) @ values
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "returns the weights",
+    replace=[("weights @ values", "weights")],
     caught_by=the_first_token_sees_only_itself,
     nudge="These are the weights, [heads, tokens, tokens]. One product is left: the weighted mean of the values.",
 )
-def returns_the_weights(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1)
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "returns nothing",
+    replace=[("    return weights @ values\n", "")],
     caught_by=the_first_token_sees_only_itself,
     nudge="Nothing comes back: is a `return` missing?",
 )
-def returns_nothing(queries, keys, values):
-    pass
-
-
-@causal_attention.mistake(
+causal_attention.mistake(
     "keys ask queries",
+    replace=[("queries @ keys.transpose", "keys @ queries.transpose")],
     caught_by=every_weight,
     nudge="The scores are transposed. Row i belongs to the query of token i: the queries come first in the product.",
 )
-def keys_ask_queries(queries, keys, values):
-    future = torch.ones(queries.shape[1], queries.shape[1]).triu(1) > 0
-    scores = keys @ queries.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1) @ values
 
 
 causal_attention.alternative("""
@@ -405,60 +308,44 @@ def every_number_in_its_place(rng: np.random.Generator) -> Cases:
         yield call(x, heads).returns(torch.stack(pieces))
 
 
-@split_heads.mistake(
+split_heads.mistake(
     "reshapes without transpose",
+    replace=[("x.view(len(x), num_heads, -1).transpose(0, 1)", "x.reshape(num_heads, len(x), -1)")],
     caught_by=every_number_in_its_place,
     nudge="The shape is right, the numbers are not: this mixes tokens into heads. First cut each row into heads, which "
     "gives [tokens, num_heads, head_dim]; then swap the first two axes.",
 )
-def only_reshapes(x, num_heads):
-    return x.reshape(num_heads, len(x), -1)
-
-
-@split_heads.mistake(
+split_heads.mistake(
     "forgets the transpose",
+    replace=[(".transpose(0, 1)", "")],
     caught_by=every_number_in_its_place,
     nudge="The rows are cut. Now bring the heads to the front: swap the first two axes.",
 )
-def forgets_to_swap(x, num_heads):
-    return x.view(len(x), num_heads, -1)
-
-
-@split_heads.mistake(
+split_heads.mistake(
     "deals the numbers out",
+    replace=[("num_heads, -1).transpose(0, 1)", "-1, num_heads).permute(2, 0, 1)")],
     caught_by=every_number_in_its_place,
     nudge="This deals a row's numbers out to the heads in turn. A head's numbers stand side by side: num_heads comes "
     "before head_dim.",
 )
-def deals_out(x, num_heads):
-    return x.reshape(len(x), -1, num_heads).permute(2, 0, 1)
-
-
-@split_heads.mistake(
+split_heads.mistake(
     "swaps the wrong axes",
+    replace=[("transpose(0, 1)", "transpose(1, 2)")],
     caught_by=every_number_in_its_place,
     nudge="The wrong axes are swapped: [tokens, num_heads, head_dim] should become [num_heads, tokens, head_dim].",
 )
-def swaps_wrong_axes(x, num_heads):
-    return x.view(len(x), num_heads, -1).transpose(1, 2)
-
-
-@split_heads.mistake(
+split_heads.mistake(
     "takes num_heads for head_dim",
+    replace=[("num_heads, -1)", "-1, num_heads)")],
     caught_by=every_number_in_its_place,
     nudge="Here each head gets num_heads numbers. There must be num_heads heads.",
 )
-def heads_for_dim(x, num_heads):
-    return x.view(len(x), -1, num_heads).transpose(0, 1)
-
-
-@split_heads.mistake(
+split_heads.mistake(
     "gives a tuple",
+    replace=[("x.view(len(x), num_heads, -1).transpose(0, 1)", "x.chunk(num_heads, dim=1)")],
     caught_by=every_number_in_its_place,
     nudge="These are the right pieces, but in a tuple. `torch.stack` makes one tensor of them.",
 )
-def gives_a_tuple(x, num_heads):
-    return x.chunk(num_heads, dim=1)
 
 
 split_heads.alternative("""
@@ -487,87 +374,62 @@ def every_row_whole(rng: np.random.Generator) -> Cases:
         yield call(x).returns(torch.cat(list(x), dim=1))
 
 
-@merge_heads.mistake(
+merge_heads.mistake(
     "reshapes without transpose",
+    replace=[("heads.transpose(0, 1).flatten(1)", "heads.reshape(heads.shape[1], -1)")],
     caught_by=every_row_whole,
     nudge="The shape is right, the numbers are not: this puts several tokens of one head into one row. Bring the "
     "tokens to the front first.",
 )
-def merges_by_reshape(heads):
-    return heads.reshape(heads.shape[1], -1)
-
-
-@merge_heads.mistake(
+merge_heads.mistake(
     "mixes the heads",
+    replace=[("transpose(0, 1)", "permute(1, 2, 0)")],
     caught_by=every_row_whole,
     nudge="The numbers of the heads alternate here. In a row, all of head 0 comes first.",
 )
-def alternates(heads):
-    return heads.permute(1, 2, 0).reshape(heads.shape[1], -1)
-
-
-@merge_heads.mistake(
+merge_heads.mistake(
     "views what is not in order",
+    replace=[("flatten(1)", "view(heads.shape[1], -1)")],
     caught_by=every_row_whole,
     nudge="The idea is right. After `transpose` the numbers no longer lie in memory in this order, and `view` never "
     "moves any; `reshape` does.",
 )
-def views_after_transpose(heads):
-    return heads.transpose(0, 1).view(heads.shape[1], -1)
-
-
-@merge_heads.mistake(
+merge_heads.mistake(
     "stacks the tokens",
+    replace=[("heads.transpose(0, 1).flatten(1)", "heads.flatten(0, 1)")],
     caught_by=every_row_whole,
     nudge="These are the heads one below the other. A token has one row: put its parts side by side.",
 )
-def stacks(heads):
-    return heads.flatten(0, 1)
-
-
-@merge_heads.mistake(
+merge_heads.mistake(
     "adds the heads up",
+    replace=[("heads.transpose(0, 1).flatten(1)", "heads.sum(0)")],
     caught_by=every_row_whole,
     nudge="Merged is not added: every head keeps its own place in the row.",
 )
-def adds_up(heads):
-    return heads.sum(0)
-
-
-@merge_heads.mistake(
+merge_heads.mistake(
     "swaps the wrong axes",
+    replace=[("heads.transpose(0, 1).flatten(1)", "heads.transpose(1, 2).reshape(heads.shape[1], -1)")],
     caught_by=every_row_whole,
     nudge="The wrong axes are swapped. To get one row per token, the tokens come first: `transpose(0, 1)`.",
 )
-def merges_swapping_wrong_axes(heads):
-    return heads.transpose(1, 2).reshape(heads.shape[1], -1)
-
-
-@merge_heads.mistake(
+merge_heads.mistake(
     "joins a tensor",
+    replace=[("heads.transpose(0, 1).flatten(1)", "torch.cat(heads, dim=1)")],
     caught_by=every_row_whole,
     nudge="The idea is right. `torch.cat` wants a list of tensors; `list(heads)` is one.",
 )
-def joins_a_tensor(heads):
-    return torch.cat(heads, dim=1)
-
-
-@merge_heads.mistake(
+merge_heads.mistake(
     "forgets to merge",
+    replace=[(".flatten(1)", "")],
     caught_by=every_row_whole,
     nudge="The tokens are in front now. What is left: put the heads of each token side by side in one row.",
 )
-def forgets_to_merge(heads):
-    return heads.transpose(0, 1)
-
-
-@merge_heads.mistake(
+merge_heads.mistake(
     "as many rows as heads",
+    replace=[("flatten(1)", "reshape(heads.shape[0], -1)")],
     caught_by=every_row_whole,
     nudge="After the swap the number of tokens is `heads.shape[1]`, as before: the answer has one row per token.",
 )
-def rows_for_heads(heads):
-    return heads.transpose(0, 1).reshape(heads.shape[0], -1)
 
 
 merge_heads.alternative("""
@@ -601,86 +463,68 @@ def neighbours_share(rng: np.random.Generator) -> Cases:
         yield call(kv, kv_heads * group).returns(torch.stack(rows))
 
 
-@share_heads.mistake(
+share_heads.mistake(
     "repeats the whole",
+    replace=[("repeat_interleave(num_heads // len(kv), dim=0", "repeat(num_heads // len(kv), 1, 1")],
     caught_by=neighbours_share,
     nudge="This gives the order 0, 1, 0, 1. Neighbours share: 0, 0, 1, 1. Repeat each head, not the whole.",
 )
-def repeats_the_whole(kv, num_heads):
-    return kv.repeat(num_heads // len(kv), 1, 1)
-
-
-@share_heads.mistake(
+share_heads.mistake(
     "repeats the tokens",
+    replace=[("dim=0", "dim=1")],
     caught_by=neighbours_share,
     nudge="This repeats along the tokens. The heads are axis 0.",
 )
-def repeats_the_tokens(kv, num_heads):
-    return kv.repeat_interleave(num_heads // len(kv), dim=1)
-
-
-@share_heads.mistake(
+share_heads.mistake(
     "repeats the numbers",
+    replace=[("dim=0", "dim=-1")],
     caught_by=neighbours_share,
     nudge="This repeats within a head, along head_dim. The heads are axis 0.",
 )
-def repeats_the_numbers(kv, num_heads):
-    return kv.repeat_interleave(num_heads // len(kv), dim=-1)
-
-
-@share_heads.mistake(
+share_heads.mistake(
     "no axis at all",
+    replace=[(", dim=0", "")],
     caught_by=neighbours_share,
     nudge="Without `dim`, `repeat_interleave` flattens everything first.",
 )
-def no_axis(kv, num_heads):
-    return kv.repeat_interleave(num_heads // len(kv))
-
-
-@share_heads.mistake(
+share_heads.mistake(
     "as many times as there are heads",
+    replace=[("num_heads // len(kv)", "num_heads")],
     caught_by=neighbours_share,
     nudge="Every KV head is repeated num_heads times. Only num_heads // kv_heads query heads share one.",
 )
-def too_often(kv, num_heads):
-    return kv.repeat_interleave(num_heads, dim=0)
-
-
-@share_heads.mistake(
+share_heads.mistake(
     "cuts the heads anew",
+    replace=[("repeat_interleave(num_heads // len(kv), dim=0", "reshape(num_heads, kv.shape[1], -1")],
     caught_by=neighbours_share,
     nudge="Nothing is shared here: this cuts the numbers that are there into more heads. They should be used again.",
 )
-def cuts_anew(kv, num_heads):
-    return kv.reshape(num_heads, kv.shape[1], -1)
-
-
-@share_heads.mistake(
+share_heads.mistake(
     "repeats the whole too often",
+    replace=[("repeat_interleave(num_heads // len(kv), dim=0", "repeat(num_heads, 1, 1")],
     caught_by=neighbours_share,
     nudge="The whole is repeated num_heads times. A KV head serves num_heads // kv_heads query heads, and "
     "neighbours share: 0, 0, 1, 1.",
 )
-def repeats_too_often(kv, num_heads):
-    return kv.repeat(num_heads, 1, 1)
-
-
-@share_heads.mistake(
+share_heads.mistake(
     "stretches the heads",
+    replace=[("repeat_interleave(num_heads // len(kv), dim=0", "expand(num_heads, -1, -1")],
     caught_by=neighbours_share,
     nudge="`expand` stretches only an axis of size 1. With several KV heads, each of them must be repeated.",
 )
-def stretches(kv, num_heads):
-    return kv.expand(num_heads, -1, -1)
-
-
-@share_heads.mistake(
+share_heads.mistake(
     "divides to a float",
+    replace=[("//", "/")],
     caught_by=neighbours_share,
     nudge="`/` gives a float, and nothing can be repeated 2.0 times. `//` gives an int.",
 )
-def divides_to_a_float(kv, num_heads):
-    return kv.repeat_interleave(num_heads / len(kv), dim=0)
+share_heads.mistake(
+    "repeats without axes",
+    replace=[("repeat_interleave(num_heads // len(kv), dim=0", "repeat(num_heads // len(kv)")],
+    caught_by=neighbours_share,
+    nudge="`repeat` wants a number for each axis, and it repeats the whole: 0, 1, 0, 1. `repeat_interleave` takes one "
+    "number and `dim`, and neighbours share.",
+)
 
 
 share_heads.alternative("""
@@ -746,161 +590,110 @@ def tokens_and_logits(rng: np.random.Generator, length: int, vocabulary: int) ->
             return tokens, torch.tensor(logits, dtype=torch.float32)
 
 
-@step.mistake(
+step.mistake(
     "takes the first row",
+    replace=[("[-1]", "[0]")],
     caught_by=appends_the_best,
     nudge="That is the first row: it rates what may follow the first token. What may follow the last one?",
 )
-def takes_the_first_row(model, tokens):
-    return torch.cat([tokens, model(tokens)[0].argmax()[None]])
-
-
-@step.mistake(
+step.mistake(
     "takes the row before the last",
+    replace=[("[-1]", "[-2]")],
     caught_by=appends_the_best,
     nudge="That row rates what may follow the token before the last, and we know that one already. Take the last row.",
 )
-def takes_the_row_before(model, tokens):
-    return torch.cat([tokens, model(tokens)[-2].argmax()[None]])
-
-
-@step.mistake(
+step.mistake(
     "shows the model the last token only",
+    replace=[("= model(tokens)", "= model(tokens[-1:])")],
     caught_by=appends_the_best,
     nudge="The model was shown the last token only. It remembers nothing between two calls: show it all tokens.",
 )
-def shows_the_last(model, tokens):
-    return torch.cat([tokens, model(tokens[-1:])[-1].argmax()[None]])
-
-
-@step.mistake(
+step.mistake(
     "searches all rows",
+    replace=[("[-1]", "")],
     caught_by=appends_the_best,
     nudge="`argmax` without an axis counts through all rows. Take the last row first.",
 )
-def searches_all_rows(model, tokens):
-    return torch.cat([tokens, model(tokens).argmax()[None]])
-
-
-@step.mistake(
+step.mistake(
     "appends every row's best",
+    replace=[("[-1].argmax()", ".argmax(dim=-1)"), ("best[None]", "best")],
     caught_by=appends_the_best,
     nudge="Every row has a best token, n of them. One step writes one token: the last row's.",
 )
-def appends_all(model, tokens):
-    return torch.cat([tokens, model(tokens).argmax(dim=-1)])
-
-
-@step.mistake(
+step.mistake(
     "forgets the text before",
+    replace=[("torch.cat([tokens, best[None]])", "best[None]")],
     caught_by=appends_the_best,
     nudge="This is the new token alone. The answer is the text so far with the new token at its end.",
 )
-def forgets_the_text(model, tokens):
-    return model(tokens)[-1].argmax()[None]
-
-
-@step.mistake(
+step.mistake(
     "returns a number",
+    replace=[("torch.cat([tokens, best[None]])", "best")],
     caught_by=appends_the_best,
     nudge="This is the new token alone. The answer is the text so far with the new token at its end.",
 )
-def returns_a_number(model, tokens):
-    return model(tokens)[-1].argmax()
-
-
-@step.mistake(
+step.mistake(
     "appends the logit",
+    replace=[("argmax", "max")],
     caught_by=appends_the_best,
     nudge="That is the highest logit itself. Wanted is its place in the row, the token: `argmax`.",
 )
-def appends_the_logit(model, tokens):
-    return torch.cat([tokens, model(tokens)[-1].max()[None]])
-
-
-@step.mistake(
+step.mistake(
     "concatenates a number",
+    replace=[("best[None]", "best")],
     caught_by=appends_the_best,
     nudge="`torch.cat` joins tensors that have an axis, and `argmax` gives a single number without one: `best[None]` "
     "is a tensor of shape [1].",
 )
-def concatenates_a_number(model, tokens):
-    return torch.cat([tokens, model(tokens)[-1].argmax()])
-
-
-@step.mistake(
+step.mistake(
     "takes the lowest",
+    replace=[("argmax", "argmin")],
     caught_by=appends_the_best,
     nudge="A high logit means likely. This takes the lowest.",
 )
-def takes_the_lowest(model, tokens):
-    return torch.cat([tokens, model(tokens)[-1].argmin()[None]])
-
-
-@step.mistake(
+step.mistake(
     "takes the last column",
+    replace=[("[-1]", "[:, -1]")],
     caught_by=appends_the_best,
     nudge="This looks at the last column, one entry of the vocabulary, and finds the best row. Take the last row, "
     "`[-1]`, and find its best entry.",
 )
-def takes_the_last_column(model, tokens):
-    return torch.cat([tokens, model(tokens)[:, -1].argmax()[None]])
-
-
-@step.mistake(
+step.mistake(
     "feeds a batch",
+    replace=[("model(tokens)[-1]", "model(tokens[None])[0, -1]")],
     caught_by=appends_the_best,
     nudge="Here the model takes the tokens as they are, [n], without an axis for a batch.",
 )
-def feeds_a_batch(model, tokens):
-    return torch.cat([tokens, model(tokens[None])[0, -1].argmax()[None]])
-
-
-@step.mistake(
+step.mistake(
     "puts it in front",
+    replace=[("[tokens, best[None]]", "[best[None], tokens]")],
     caught_by=appends_the_best,
     nudge="The new token belongs at the end of the text.",
 )
-def puts_it_in_front(model, tokens):
-    return torch.cat([model(tokens)[-1].argmax()[None], tokens])
-
-
-@step.mistake(
+step.mistake(
     "adds a list",
+    replace=[("torch.cat([tokens, best[None]])", "tokens + [best]")],
     caught_by=appends_the_best,
     nudge="To a tensor, `+` adds numbers; it appends nothing. `torch.cat([tokens, ...])` does.",
 )
-def adds_a_list(model, tokens):
-    best = model(tokens)[-1].argmax()
-    return tokens + [best]  # noqa: RUF005
-
-
-@step.mistake(
+step.mistake(
     "appends as to a list",
+    replace=[("return torch.cat([tokens, best[None]])", "tokens.append(best)\n    return tokens")],
     caught_by=appends_the_best,
     nudge="A tensor cannot grow. `torch.cat([tokens, ...])` makes a longer one.",
 )
-def appends_as_to_a_list(model, tokens):
-    tokens.append(model(tokens)[-1].argmax())
-    return tokens
-
-
-@step.mistake(
+step.mistake(
     "returns a list",
+    replace=[("torch.cat([tokens, best[None]])", "[*tokens.tolist(), int(best)]")],
     caught_by=appends_the_best,
     nudge="The tokens are right. Hand them back as a tensor, so that the model can read them again.",
 )
-def returns_a_list(model, tokens):
-    return [*tokens.tolist(), int(model(tokens)[-1].argmax())]
-
-
-@step.mistake(
+step.mistake(
     "asks for .logits",
+    replace=[("model(tokens)[-1]", "model(tokens).logits[-1]")],
     caught_by=appends_the_best,
     nudge="In this exercise `model(tokens)` already is the tensor of logits.",
 )
-def asks_for_logits(model, tokens):
-    return torch.cat([tokens, model(tokens).logits[-1].argmax()[None]])
 
 
 step.alternative("""

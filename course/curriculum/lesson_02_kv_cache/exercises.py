@@ -132,6 +132,23 @@ append.mistake(
     nudge="Tensors do not grow in place as lists do. `torch.cat([one, other], dim=...)` makes a longer one.",
 )
 append.mistake(
+    "writes into the pair",
+    text=(
+        "def append(cache, keys, values):\n"
+        "    cache[0] = torch.cat([cache[0], keys], dim=1)\n"
+        "    cache[1] = torch.cat([cache[1], values], dim=1)\n"
+        "    return cache\n"
+    ),
+    caught_by=new_tokens_stand_behind_the_old,
+    nudge="A pair is a tuple, and a tuple never changes. Return a new one: `return new_keys, new_values`.",
+)
+append.mistake(
+    "joins the pairs",
+    text="def append(cache, keys, values):\n    return torch.cat([cache, (keys, values)], dim=1)\n",
+    caught_by=new_tokens_stand_behind_the_old,
+    nudge="`cache` is a pair, not a tensor. Take it apart, `old_keys, old_values = cache`, and join keys to keys.",
+)
+append.mistake(
     "cat without a list",
     text="def append(cache, keys, values):\n    return torch.cat(cache[0], keys), torch.cat(cache[1], values)\n",
     caught_by=new_tokens_stand_behind_the_old,
@@ -466,7 +483,7 @@ attend.mistake(
         ("seen = visible(num_new, num_cached)", "seen = visible(num_new, cache[0].shape[1])"),
     ],
     caught_by=a_prompt_into_an_empty_cache,
-    nudge="After `append` the cache holds the new tokens too. Count what is cached before it grows.",
+    nudge="Your mask does not fit the cache. Count the cached tokens along axis 1, and before `append` adds new ones.",
 )
 attend.mistake(
     "the longer cache is thrown away",
@@ -748,6 +765,12 @@ generate.mistake(
     ),
     caught_by=the_tokens_are_those_without_a_cache,
     nudge="`step` returns two things, the token and the longer cache: `token, cache = model.step(...)`.",
+)
+generate.mistake(
+    "forgets to hand over the cache",
+    replace=[("model.step(prompt, model.empty_cache())", "model.step(prompt)")],
+    caught_by=the_tokens_are_those_without_a_cache,
+    nudge="`step` takes two things: the tokens, and the cache that they stand behind.",
 )
 generate.mistake(
     "forgets the parentheses",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence as List
 
 from course.serving.instance import Instance
-from course.serving.routers.load import num_pending_tokens, num_sequences
+from course.serving.routers.load import num_sequences
 from course.serving.sequence import Sequence
 
 
@@ -18,4 +18,4 @@ class LeastPendingTokens:
 
     def choose(self, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
         """The candidate with the fewest pending tokens."""
-        return min(candidates, key=lambda i: (num_pending_tokens(i), num_sequences(i), i.id))
+        return min(candidates, key=lambda i: (i.num_pending_tokens, num_sequences(i), i.id))

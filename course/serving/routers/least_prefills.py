@@ -17,4 +17,8 @@ class LeastPrefills:
 
     def choose(self, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
         """The candidate with the fewest sequences that wait or prefill."""
-        return min(candidates, key=lambda i: (len(i.waiting) + len(i.running) - len(i.decoding), i.id))
+        return min(candidates, key=_num_prefills)  # the first of equals, and candidates are in order of their ids
+
+
+def _num_prefills(instance: Instance) -> int:
+    return len(instance.waiting) + len(instance.running) - len(instance.decoding)

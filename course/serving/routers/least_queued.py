@@ -17,7 +17,7 @@ class LeastQueued:
 
     def choose(self, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
         """The candidate with the fewest sequences outside its running step."""
-        return min(candidates, key=lambda i: (_num_queued(i), i.id))
+        return min(candidates, key=_num_queued)  # the first of equals, and candidates are in order of their ids
 
 
 def _num_queued(instance: Instance) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from course.serving.instance import Instance
 from course.serving.parameters import check_not_negative
-from course.serving.routers.load import num_cached_tokens, num_pending_tokens, num_sequences
+from course.serving.routers.load import num_cached_tokens, num_sequences
 from course.serving.sequence import Sequence
 
 
@@ -33,4 +33,4 @@ class PrefixAware:
     def score(self, instance: Instance, sequence: Sequence) -> float:
         """Tokens to compute before the sequence's first token, the waiting ones weighted; lower is better."""
         uncached = sequence.num_known_tokens - num_cached_tokens(instance, sequence)
-        return uncached + self.queue_weight * num_pending_tokens(instance)
+        return uncached + self.queue_weight * instance.num_pending_tokens

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from course.serving.instance import Instance
 from course.serving.mover import Mover
 from course.serving.parameters import check_positive
-from course.serving.routers.load import num_pending_tokens, num_sequences
+from course.serving.routers.load import num_sequences
 from course.serving.sequence import Sequence
 
 
@@ -40,7 +40,8 @@ class SplitwisePools(Mover):
         for instance in candidates:
             pools[self.pool_of(instance)].append(instance)
         for pool in pools.values():
-            if pool and num_pending_tokens(best := min(pool, key=_prompt_load)) <= self.overflow_tokens:
+            best = min(pool, key=_prompt_load, default=None)
+            if best and best.num_pending_tokens <= self.overflow_tokens:
                 return best
         return min(candidates, key=_prompt_load)
 
@@ -65,4 +66,4 @@ class SplitwisePools(Mover):
 
 
 def _prompt_load(instance: Instance) -> tuple[int, int, int]:
-    return num_pending_tokens(instance), num_sequences(instance), instance.id
+    return instance.num_pending_tokens, num_sequences(instance), instance.id

@@ -10,7 +10,7 @@ from course.serving.estimator import Estimator
 from course.serving.instance import Instance
 from course.serving.mover import Move, Mover
 from course.serving.parameters import check_not_negative, check_share
-from course.serving.routers.load import num_pending_tokens, num_sequences
+from course.serving.routers.load import num_sequences
 from course.serving.sequence import Sequence
 
 
@@ -57,13 +57,18 @@ class TaiChi(Mover):
 
     def time_to_first_token_s(self, instance: Instance, sequence: Sequence) -> float:
         """How long the prompts that wait there, and then this one, are expected to take."""
-        num_tokens = num_pending_tokens(instance) + sequence.num_known_tokens
+        num_tokens = instance.num_pending_tokens + sequence.num_known_tokens
         num_decodes = len(instance.decoding)
-        chunk = max(1, _budget(instance) - num_decodes)
+        num_prompts = 1 + len(instance.waiting) + len(instance.running) - num_decodes
+        start = num_tokens // num_prompts // 2  # of a chunk, on average
         context = instance.memory.pool.num_used_blocks * instance.memory.pool.block_size
+        chunk = max(1, _budget(instance) - num_decodes)
+
+        def step_s(num_prompt_tokens: int) -> float:
+            return self.estimator.step_s(instance, num_prompt_tokens, num_decodes, context, start)
+
         num_full, rest = divmod(num_tokens, chunk)
-        seconds = num_full * self.estimator.step_s(instance, chunk, num_decodes, context) if num_full else 0.0
-        return seconds + (self.estimator.step_s(instance, rest, num_decodes, context) if rest else 0.0)
+        return (num_full * step_s(chunk) if num_full else 0.0) + (step_s(rest) if rest else 0.0)
 
     # decode
 
@@ -130,4 +135,4 @@ def _d_heavy(instances: List[Instance], everyone: List[Instance]) -> list[Instan
 
 
 def _load(instance: Instance) -> tuple[int, int, int]:
-    return num_pending_tokens(instance), num_sequences(instance), instance.id
+    return instance.num_pending_tokens, num_sequences(instance), instance.id

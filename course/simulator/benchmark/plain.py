@@ -91,15 +91,19 @@ def play(
     events: list[tuple[float, int, Worker | Job]] = [(job.arrival_s, job.number, job) for job in jobs]
     heapq.heapify(events)
     num_events = len(events)
+    woken: list[Worker] = []
     while events:
         now_s, _, subject = heapq.heappop(events)
         if isinstance(subject, Job):
             worker = min(prefill, key=lambda w: w.num_prefilling + len(w.prompts))
             worker.prompts.append(subject)
-            woken = [worker]
+            woken.append(worker)
         else:
-            woken = _end(subject, now_s, decode)
-        for worker in woken:
+            woken += _end(subject, now_s, decode)
+        if events and events[0][0] == now_s:
+            continue  # whoever comes at this instant is in the queue before a batch is taken from it
+        while woken:
+            worker = woken.pop(0)
             if not worker.batch and (worker.prompts or worker.answers):
                 heapq.heappush(events, (now_s + worker.begin(), num_events, worker))
                 num_events += 1

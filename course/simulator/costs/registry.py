@@ -13,7 +13,7 @@ from course.simulator.hardware import Hardware
 from course.simulator.linear import LinearCost
 from course.simulator.links import Link
 from course.simulator.names import unknown_name
-from course.simulator.run import CostModel
+from course.simulator.run import StagedCostModel
 from course.simulator.shapes import ModelShape
 
 ROOFLINES = {"roofline": Efficiency(), "roofline-eager": EAGER, "roofline-ideal": IDEAL}
@@ -28,7 +28,7 @@ def make_cost(
     pp: int = 1,
     link: Link | None = None,
     efficiency: Efficiency | None = None,
-) -> CostModel:
+) -> StagedCostModel:
     """The cost model of that name (or of a recorded profile's file) for one instance of ``tp`` * ``pp`` accelerators.
 
     Only the roofline asks for ``link``, which joins the accelerators of the instance (default: the hardware's own), and

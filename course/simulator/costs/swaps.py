@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from course.serving.batch import Batch
 from course.simulator.links import Link
 from course.simulator.parallel import Split
-from course.simulator.run import CostModel
+from course.simulator.run import StagedCostModel
 
 
 @dataclass(frozen=True, slots=True)
 class WithSwaps:
     """``cost``, and ``block_s`` for each block that a step swaps out or in, before its forward pass (vLLM's order)."""
 
-    cost: CostModel
+    cost: StagedCostModel
     block_s: float
 
     def batch_s(self, batch: Batch) -> float:
@@ -26,7 +26,7 @@ class WithSwaps:
 
     def batch_stage_s(self, batch: Batch) -> float:
         """The first stage; every stage swaps its own layers' share at the same time."""
-        seconds: float = self.cost.batch_stage_s(batch)  # type: ignore[attr-defined]
+        seconds = self.cost.batch_stage_s(batch)
         if batch.swap_out or batch.swap_in:
             seconds += self.block_s * (len(batch.swap_out) + len(batch.swap_in))
         return seconds

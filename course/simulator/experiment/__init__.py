@@ -4,6 +4,7 @@
 ``spec``      the keys of every section, with their defaults: frozen dataclasses
 ``load``      a file, a preset, ``--set``; unknown keys are named with the nearest known one
 ``workload``  from the section [workload] to requests
+``routing``   from the section [router] to routers
 ``build``     from the whole to a cluster with its cost models, or to a sentence that says why it cannot run
 ``presets``   experiments that can be named in place of a file
 

@@ -9,17 +9,19 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 from course.errors import UserError
 from course.serving.cluster import Cluster
 from course.serving.instance import Instance
-from course.serving.routers import make_router
+from course.serving.mover import Mover
+from course.serving.routers import ROUTERS
 from course.serving.schedulers import make_scheduler
 from course.simulator.capacity import kv_capacity, published_kv_capacity
 from course.simulator.costs.registry import make_cost
 from course.simulator.costs.swaps import WithSwaps, swap_block_s
+from course.simulator.experiment.routing import make_routers
 from course.simulator.experiment.spec import INSTANT, Experiment, InstanceSpec
 from course.simulator.experiment.workload import make_workload, naming
 from course.simulator.hardware import load_hardware
@@ -91,10 +93,7 @@ class Setup:
 
     def cluster(self, make: Callable[..., Cluster] = Cluster) -> Cluster:
         """A new cluster; ``make`` may be a class of one's own that watches it."""
-        router = self.experiment.router
-        with naming("router"):
-            prefill = make_router(router.prefill, **dict(router.prefill_parameters))
-            decode = make_router(router.decode, **dict(router.decode_parameters))
+        prefill, decode = make_routers(self.experiment, self.costs, self.workload)
         return make([kind.instance(id) for id, kind in self.kind_of.items()], prefill, decode)
 
     def network(self) -> Network | None:
@@ -105,11 +104,8 @@ class Setup:
         places = {id: Place(kind.spec.node, kind.spec.tp * kind.spec.pp) for id, kind in self.kind_of.items()}
         across = load_link(spec.across) if spec.across else None
         fabric = Fabric(within, across, places, spec.card_per_gpu)
-        roles = {id: kind.spec.role for id, kind in self.kind_of.items()}
-        sources = [id for id, role in roles.items() if role == "prefill"]
-        targets = [id for id, role in roles.items() if role != "prefill"]
         with naming("network.across"):
-            for source, target in product(sources, targets):
+            for source, target in self._moves():
                 fabric.path(source, target)
         with naming("network"):
             return Network(
@@ -135,6 +131,16 @@ class Setup:
         )
 
     # inside
+
+    def _moves(self) -> list[tuple[int, int]]:
+        """From which instance to which keys and values may move."""
+        roles = {id: kind.spec.role for id, kind in self.kind_of.items()}
+        sources = [id for id, role in roles.items() if role == "prefill"]
+        targets = [id for id, role in roles.items() if role != "prefill"]
+        moves = list(product(sources, targets))
+        if issubclass(ROUTERS[self.experiment.router.prefill], Mover):
+            moves += permutations(targets, 2)
+        return moves
 
     def _workload(self) -> Workload:
         sizes = {kind.spec.block_size for kind in self.kinds}

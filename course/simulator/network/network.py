@@ -134,7 +134,10 @@ class Network:
         arrivals = self._arrivals
         while arrivals and arrivals[0][1] not in self._arriving:
             heapq.heappop(arrivals)
-        return min(self._next_sent_s(), arrivals[0][0] if arrivals else math.inf)
+        next_s = self._next_sent_s()
+        if len(self._flows) == 1:  # nobody else's rate changes when it leaves its ports: what matters is its arrival
+            next_s += next(iter(self._flows.values())).extra_s
+        return min(next_s, arrivals[0][0] if arrivals else math.inf)
 
     def finish(self, now_s: float) -> list[Ended]:
         """What has ended by now and was not returned before, in order of the end; at one instant, of the numbers."""

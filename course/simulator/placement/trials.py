@@ -19,7 +19,7 @@ from course.metrics.attainment import attainment
 from course.serving.batch import Batch
 from course.simulator.experiment.build import Setup
 from course.simulator.experiment.spec import INSTANT, Experiment
-from course.simulator.goodput import Goodput, Trial, find_goodput, goodput, limits_of, max_useful_rate
+from course.simulator.goodput import Goodput, Trial, find_goodput, limits_of, max_useful_rate
 from course.simulator.placement.machines import Candidate, Parallelism
 from course.simulator.simulate import simulate
 from course.workload.request import Workload
@@ -45,13 +45,81 @@ class FreeCost:
         """Nothing."""
         return 0.0
 
+    def batch_stage_s(self, batch: Batch) -> float:
+        """Nothing."""
+        return 0.0
+
     def decode_series_s(self, batch: Batch) -> tuple[float, float]:
         """Nothing, again and again."""
         return 0.0, 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A candidate ready to be tried: its experiment, its limits, and what it does not have to do."""
+
+    candidate: Candidate
+    experiment: Experiment
+    limits: SLO
+
+    def attempt(self, rate: float) -> Trial:
+        """Serve the requests at a rate (requests/s)."""
+        setup = Setup(self.experiment.with_changes({"workload.rate": rate}))
+        costs = None if self.candidate.prefill else {**setup.costs, 0: FreeCost()}
+        shares = attainment(simulate(setup.experiment, self._work(setup.workload), costs).records, self.limits)
+        return Trial(rate, shares.ttft, shares.tpot, shares.both)
+
+    def max_rate(self) -> float:
+        """The highest rate worth trying."""
+        return max_useful_rate(self._work(Setup(self.experiment).workload), self.limits)
+
+    def _work(self, workload: Workload) -> Workload:
+        """The requests; for a prefill instance by itself they are over with their first token."""
+        if self.candidate.decode:
+            return workload
+        return Workload(workload.requests, dict.fromkeys(workload.output_lengths, 1), block_size=workload.block_size)
+
+
+def prepare(experiment: Experiment, candidate: Candidate) -> Stand:
+    """The candidate with all limits if it is a pair, with those of its own phase if not.
+
+    Raises:
+        UserError: when it cannot run, or the experiment has no limits.
+    """
+    slo = limits_of(experiment)
+    if candidate.prefill and candidate.decode:
+        stand = Stand(candidate, pair_experiment(experiment, candidate), slo)
+    elif candidate.prefill:
+        alone = experiment.with_changes({"instances": [_prefill_alone(experiment, candidate.prefill)]})
+        stand = Stand(candidate, alone, SLO(slo.ttft_s, math.inf, None, slo.attainment))
+    else:
+        assert candidate.decode
+        instances = _decode_alone(experiment, candidate.decode)
+        alone = experiment.with_changes({"instances": instances, "network": {"link": INSTANT}})
+        stand = Stand(candidate, alone, SLO(math.inf, slo.tpot_s, None, slo.attainment))
+    Setup(stand.experiment)  # refuses what cannot run
+    return stand
+
+
+def judge(experiment: Experiment, candidate: Candidate, tolerance: float) -> Outcome:
+    """The goodput of one candidate: a pair by both limits, a single instance by the limit of its own phase."""
+    try:
+        stand = prepare(experiment, candidate)
+        found = find_goodput(
+            stand.attempt,
+            stand.limits.attainment,
+            start=candidate.num_gpus,
+            tolerance=tolerance,
+            max_rate=stand.max_rate(),
+            num_gpus=candidate.num_gpus,
+        )
+    except UserError as error:
+        return Outcome(candidate, None, str(error))
+    return Outcome(candidate, found)
+
+
 def judge_all(experiment: Experiment, candidates: Iterable[Candidate], tolerance: float) -> list[Outcome]:
-    """Judge every candidate, in the order given.
+    """Judge every candidate as closely as ``tolerance``, in the order given.
 
     Runs through joblib: as many at a time, and where, as `joblib.parallel_config` around the call says.
 
@@ -61,18 +129,6 @@ def judge_all(experiment: Experiment, candidates: Iterable[Candidate], tolerance
     limits_of(experiment)
     tasks = (joblib.delayed(judge)(experiment, candidate, tolerance) for candidate in candidates)
     return list(joblib.Parallel()(tasks))
-
-
-def judge(experiment: Experiment, candidate: Candidate, tolerance: float) -> Outcome:
-    """The goodput of one candidate: a pair by both limits, a single instance by the limit of its own phase."""
-    try:
-        if candidate.prefill and candidate.decode:
-            found = goodput(pair_experiment(experiment, candidate), start=candidate.num_gpus, tolerance=tolerance)
-        else:
-            found = _phase_goodput(experiment, candidate, tolerance)
-    except UserError as error:
-        return Outcome(candidate, None, str(error))
-    return Outcome(candidate, found)
 
 
 def pair_experiment(
@@ -88,38 +144,6 @@ def pair_experiment(
         for node, count in sorted(Counter(nodes).items())
     ]
     return experiment.with_changes({"instances": entries})
-
-
-def _phase_goodput(experiment: Experiment, candidate: Candidate, tolerance: float) -> Goodput:
-    """Of one instance that sees only its own phase."""
-    slo = limits_of(experiment)
-    if candidate.prefill:
-        alone = experiment.with_changes({"instances": [_prefill_alone(experiment, candidate.prefill)]})
-        limits = SLO(slo.ttft_s, math.inf, None, slo.attainment)
-    else:
-        assert candidate.decode
-        instances = _decode_alone(experiment, candidate.decode)
-        alone = experiment.with_changes({"instances": instances, "network": {"link": INSTANT}})
-        limits = SLO(math.inf, slo.tpot_s, None, slo.attainment)
-
-    own = Setup(alone)
-    workload = _first_tokens(own.workload) if candidate.prefill else own.workload
-    costs = None if candidate.prefill else {**own.costs, 0: FreeCost()}
-
-    def attempt(rate: float) -> Trial:
-        setup = Setup(alone.with_changes({"workload.rate": rate}))
-        requests = Workload(setup.workload.requests, workload.output_lengths, block_size=workload.block_size)
-        shares = attainment(simulate(setup.experiment, requests, costs).records, limits)
-        return Trial(rate, shares.ttft, shares.tpot, shares.both)
-
-    return find_goodput(
-        attempt,
-        slo.attainment,
-        start=candidate.num_gpus,
-        tolerance=tolerance,
-        max_rate=max_useful_rate(workload, limits),
-        num_gpus=candidate.num_gpus,
-    )
 
 
 def _entry(experiment: Experiment, role: str, parallelism: Parallelism) -> dict[str, Any]:
@@ -141,8 +165,3 @@ def _decode_alone(experiment: Experiment, parallelism: Parallelism) -> list[dict
     blocks = {"block_size": decode["block_size"]} if "block_size" in decode else {}
     source = {"role": "prefill", "scheduler": "prefill-only", "kv_tokens": math.inf, **blocks}
     return [source | {"tp": parallelism.tp, "pp": parallelism.pp}, decode]
-
-
-def _first_tokens(workload: Workload) -> Workload:
-    """The same requests, over with their first token."""
-    return Workload(workload.requests, dict.fromkeys(workload.output_lengths, 1), block_size=workload.block_size)

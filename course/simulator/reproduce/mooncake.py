@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from course.simulator.reproduce.register import Entry, Row, number, skipped
+from course.simulator.reproduce.register import Entry, Row, find_file, number, skipped
 from course.workload.traces import TraceRow, read_trace
 
 FILES = ("mooncake_conversation.jsonl", "conversation_trace.jsonl")
@@ -28,7 +28,7 @@ def ideal_reuse(rows: Iterable[TraceRow]) -> float:
 def rows(data: Path) -> list[Row]:
     """The reuse of the file, if the user has it."""
     what = "prompt blocks that an earlier request had"
-    found = next((data / name for name in FILES if (data / name).is_file()), None)
+    found = find_file(data, *FILES)
     if found is None:
         why = f"needs {FILES[1]} of kvcache-ai/Mooncake (FAST25-release/traces) in the folder that --data names"
         return [skipped(what, "36.6 %", why)]

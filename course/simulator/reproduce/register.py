@@ -84,6 +84,12 @@ def skipped(what: str, theirs: str, why: str) -> Row:
     return Row(what=what, theirs=theirs, ours="-", tolerance="-", verdict=Verdict.SKIPPED, note=why)
 
 
+def find_file(data: Path, *names: str) -> Path | None:
+    """The first of these files that lies in the folder or in one of its folders."""
+    places = (place for name in names for place in (data / name, *sorted(data.glob(f"*/{name}"))))
+    return next((place for place in places if place.is_file()), None)
+
+
 def as_json(entry: Entry, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The rows as plain data."""
     return [

@@ -44,12 +44,17 @@ def test_prompts_run_together_while_they_fit():
     assert ends == pytest.approx([first, second, second, third])
 
 
+def test_who_comes_at_one_instant_is_batched_together():
+    one, two = play([(0.5, 40, 1), (0.5, 30, 1)], [worker()], [worker()])
+    assert one.ttft_s == two.ttft_s == pytest.approx(prefill_s(40, 30))
+
+
 def test_who_does_not_fit_into_a_decode_step_has_the_next(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(plain, "MOST_CONTEXT", 75)
-    one, two = play([(0.0, 40, 4), (0.0, 40, 1)], [worker()], [worker()])
+    one, two = play([(0.0, 40, 4), (0.01, 40, 1)], [worker()], [worker()])
     third = prefill_s(40) + decode_s(40) + decode_s(41) + decode_s(42)  # the second request comes while it runs
     assert third - decode_s(42) < 2 * prefill_s(40) < third
-    assert two.e2e_s == pytest.approx(third + decode_s(40)), "first in the queue, and both are 85 tokens"
+    assert two.e2e_s == pytest.approx(third + decode_s(40) - 0.01), "first in the queue, and both are 85 tokens"
     assert one.e2e_s == pytest.approx(third + decode_s(40) + decode_s(43))
 
 

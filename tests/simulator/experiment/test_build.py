@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from course.errors import UserError
-from course.serving.routers import LeastRequests, RoundRobin
+from course.serving.routers import ROUTERS, LeastRequests, RoundRobin
+from course.serving.schedulers import SCHEDULERS
 from course.simulator.capacity import kv_capacity, published_kv_capacity
 from course.simulator.costs.fitted import FittedCost
 from course.simulator.experiment import load_experiment
@@ -16,6 +17,7 @@ from course.simulator.experiment.build import Setup
 from course.simulator.hardware import load_hardware
 from course.simulator.links import load_link
 from course.simulator.shapes import load_shape
+from course.simulator.simulate import simulate
 from tests.simulator.experiment.helpers import experiment
 
 
@@ -53,6 +55,39 @@ def test_parameters_may_name_the_capacity():
     assert setup.kinds[0].parameters["token_budget"] == kv_capacity(setup.shape, load_hardware("a100-80gb"))
 
 
+def test_routers_get_what_only_the_experiment_knows():
+    changes = {"router.prefill": "taichi", "slo.ttft": 1.0, "slo.tpot": 0.1, "instances": [{"count": 2}], "seed": 5}
+    setup = Setup(experiment(**changes))
+    router: Any = setup.cluster().router
+    assert (router.ttft_s, router.tpot_s) == (1.0, 0.1)
+    instance = setup.cluster().instances[0]
+    assert router.estimator.step_s(instance, 100, 0, 0) > 0.01
+    given: Any = Setup(experiment(**changes, **{"router.prefill_parameters": {"ttft_s": 0.3}})).cluster().router
+    assert given.ttft_s == 0.3
+    predicting = {"router.decode": "tetri-infer", "router.decode_parameters.accuracy": 1.0, "seed": 5}
+    setup = Setup(experiment(**predicting))
+    decode: Any = setup.cluster().handovers.router
+    assert (decode.seed, decode.predictor.predict(setup.workload.requests[0])) == (5, 0), "64 lies in bucket 0..199"
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+def test_every_router_serves(router: str):
+    changes: dict[str, Any] = {
+        "router.prefill": router,
+        "slo.ttft": 1.0,
+        "slo.tpot": 0.1,
+        "instances": [{"count": 2, "token_budget": 1024}, {"count": 2, "token_budget": 128}],
+    }
+    records = simulate(experiment(**changes)).records
+    assert all(record.finished for record in records)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_every_scheduler_serves(scheduler: str):
+    records = simulate(experiment(instances=[{"scheduler": scheduler}])).records
+    assert all(record.finished for record in records)
+
+
 def test_the_link_is_the_hardwares_own_unless_it_is_named():
     assert Setup(experiment()).link == load_link("nvlink-a100")
     assert Setup(experiment(**{"network.link": "25gbit"})).link == load_link("25gbit")
@@ -88,8 +123,17 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"workload.prompt_tokens": 2049}, "workload.prompt_tokens: .* prompt of 2049 tokens and opt-13b has a context of"),
     ({"instances.0.token_budget": 0}, "instances.0: token_budget must be a whole number, at least 1, got 0"),
     ({"instances.0.token_budget": "lots"}, "instances.0: token_budget must be a whole number"),
-    ({"router.prefill_parameters": {"weight": 1}}, "router: router 'least-requests' has no parameter"),
+    (
+        {"router.prefill_parameters": {"weight": 1}},
+        "router.prefill_parameters: .* 'weight' cannot be set",
+    ),
     ({"instances.1.node": 1}, "network.across: instances 0 and 1 stand on nodes 0 and 1, and no link connects"),
+    ({"router.prefill": "taichi", "slo.ttft": 1.0}, "router.prefill: this router aims at a limit .* give slo.tpot"),
+    (
+        {"router.decode": "tetri-infer", "router.decode_parameters": {"accuracy": 2}},
+        "decode_parameters: accuracy",
+    ),
+    ({"router.decode": "tetri-infer", "router.decode_parameters": {"acuracy": 1}}, "has no parameter 'acuracy'"),
     ({"network.refused": 1.0}, "network: refused and failed are shares"),
 ]
 

@@ -48,7 +48,9 @@ def test_every_key_is_there_with_its_default(section: str):
 
 
 def test_every_scheduler_is_there_with_its_parameters():
-    table = dict(re.findall(r"^\| `([a-z-]+)` \| (`[^|]*) \|$", TEXT.split("| scheduler |")[1], re.MULTILINE))
+    table = dict(
+        re.findall(r"^\| `([a-z-]+)` \| (`[^|]*) \|$", TEXT.split("| scheduler |")[1].split("\n\n")[0], re.MULTILINE)
+    )
     for name, policy in SCHEDULERS.items():
         parameters = list(inspect.signature(policy).parameters)
         assert re.findall(r"`(\w+)`", table.get(name, "")) == parameters, f"docs/experiments.md: scheduler {name}"
