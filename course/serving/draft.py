@@ -202,7 +202,7 @@ class Draft:
             raise PlanError(f"{sequence!r} appears twice in one plan")
 
     def _start(self, sequence: Sequence) -> int:
-        if sequence._num_computed or sequence._state is State.RUNNING:
+        if sequence._num_computed or sequence._state is State.RUNNING or not self._pool.prefix_cache:
             return sequence.num_computed_tokens
         return len(self._memory.cached_prefix(sequence)) * self._pool.block_size
 
