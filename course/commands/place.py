@@ -15,8 +15,12 @@ from course.commands.simulate import add_overrides, write_text
 from course.errors import UserError
 
 if TYPE_CHECKING:
+    from course.simulator.experiment import Experiment
     from course.simulator.goodput import Goodput
+    from course.simulator.placement.machines import Machines
     from course.simulator.placement.search import Affinity, Search
+
+MOST_IN_ONE_PROCESS = 2_000  # requests per trial times GPUs: about a second of simulation
 
 SUMMARY = "search the best placement of prefill and decode instances on GPUs (DistServe's algorithms)"
 
@@ -38,7 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--tolerance", type=float, default=0.05, metavar="SHARE", help="how exactly, as a share (default 0.05)"
     )
     parser.add_argument("--exact", action="store_true", help="search every candidate as closely as the best one")
-    parser.add_argument("--jobs", type=int, metavar="N", help="searches at a time (default: one for each core)")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="searches at a time (default: one for each core; a small one at a time)"
+    )
     parser.add_argument("--backend", help="joblib backend that runs them, such as dask or ray (docs/placement.md)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://head:8786")
     parser.add_argument("--json", metavar="FILE", help="write the result to FILE; - writes it out instead of the table")
@@ -58,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
     experiment = load_experiment(args.experiment, args.overrides)
     machines = Machines(args.gpus, args.gpus if args.gpus_per_node is None else args.gpus_per_node)
     kinds: list[Affinity] = ["high", "low"] if args.affinity == "both" else [args.affinity]
-    with workers(args.backend, args.jobs, args.scheduler):
+    jobs = args.jobs
+    if jobs is None:
+        jobs = 1 if args.backend is None and is_small(experiment, machines) else -1
+    with workers(args.backend, jobs, args.scheduler):
         found = [
             search(experiment, machines, kind, rate=args.rate, tolerance=args.tolerance, exact=args.exact)
             for kind in kinds
@@ -72,7 +81,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def workers(backend: str | None, jobs: int | None, scheduler: str | None) -> AbstractContextManager[Any]:
+def is_small(experiment: Experiment, machines: Machines) -> bool:
+    """Whether the search would be over before worker processes have started."""
+    num_requests = experiment.workload.requests or experiment.workload.limit
+    return num_requests is not None and num_requests * machines.num_gpus <= MOST_IN_ONE_PROCESS
+
+
+def workers(backend: str | None, jobs: int, scheduler: str | None) -> AbstractContextManager[Any]:
     """Where the candidates are judged. Raises UserError for a backend that cannot be had."""
     import joblib
 
@@ -84,7 +99,7 @@ def workers(backend: str | None, jobs: int | None, scheduler: str | None) -> Abs
             from ray.util.joblib import register_ray
 
             register_ray()
-        return joblib.parallel_config(backend=backend or "loky", n_jobs=-1 if jobs is None else jobs, **options)
+        return joblib.parallel_config(backend=backend or "loky", n_jobs=jobs, **options)
     except (ImportError, OSError, TypeError, ValueError) as error:
         raise UserError(f"--backend {backend or 'loky'}: {error}") from None
 
@@ -111,7 +126,9 @@ def report(found: Search) -> list[str]:
     lines += ["", f"Chosen: {placed.num_prefill} x prefill {unit.prefill}; {placed.num_decode} x decode {unit.decode}"]
     lines.append(f"{placed.rate:.4g} requests/s on {placed.num_gpus} GPUs, {placed.per_gpu:.3g} per GPU")
     if together:
-        lines.append(f"simulated as one cluster: {together.rate:.4g} requests/s, {together.per_gpu:.3g} per GPU")
+        short = together.rate < placed.rate and math.isinf(together.miss)
+        more = " or more (too few requests to try)" if short else ""
+        lines.append(f"simulated as one cluster: {together.rate:.4g} requests/s, {together.per_gpu:.3g} per GPU{more}")
     return [*lines, placement_summary(placed.layout), str(placed.layout)]
 
 

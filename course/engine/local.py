@@ -24,6 +24,7 @@ from course.serving.batch import Batch, TokenResult
 from course.serving.cluster import Cluster
 from course.serving.instance import Instance
 from course.serving.plan import Scheduler
+from course.serving.pool import BlockPool
 from course.serving.schedulers import make_scheduler
 from course.serving.sequence import Sequence as ServedSequence
 from course.workload.request import Request, Workload
@@ -39,6 +40,7 @@ class LocalEngine:
         num_host_blocks: blocks of host memory to swap to.
         prefix_cache: whether prompts and answers that begin alike share their blocks.
         clock: seconds, monotonic.
+        make_pool: the pool of blocks, of (num_blocks, block_size, prefix_cache); see `course.serving.allocator`.
 
     Raises UserError for an unknown model or scheduler and for sizes that make no cache. A call
     that raises leaves what is being served as it was.
@@ -54,12 +56,18 @@ class LocalEngine:
         num_host_blocks: int = 0,
         prefix_cache: bool = False,
         clock: Callable[[], float] = time.perf_counter,
+        make_pool: Callable[[int, int, bool], BlockPool] = BlockPool,
     ) -> None:
         policy = make_scheduler(scheduler) if isinstance(scheduler, str) else scheduler
         if num_host_blocks < 0:
             raise UserError(f"num_host_blocks must be 0 (no swapping) or more, got {num_host_blocks}")
         self.instance = Instance(
-            policy, num_blocks, block_size, prefix_cache=prefix_cache, num_host_blocks=num_host_blocks
+            policy,
+            num_blocks,
+            block_size,
+            prefix_cache=prefix_cache,
+            num_host_blocks=num_host_blocks,
+            make_pool=make_pool,
         )
         self.model = load_model(model) if isinstance(model, str) else model
         self.cluster = Cluster([self.instance])

@@ -14,7 +14,7 @@ from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, Se
 from course.serving.batch import Batch, TokenResult
 from course.serving.instance import Instance
 from course.serving.migration import Migrations
-from course.serving.mover import Move, Mover
+from course.serving.mover import Mover, Moves
 from course.serving.routers import LeastRequests, RoundRobin, Router, choose
 from course.serving.sequence import Sequence, State
 from course.serving.transfer import Handovers
@@ -43,15 +43,16 @@ class Cluster:
     ) -> None:
         self.instances: dict[int, Instance] = {}  # in order of their ids
         self.router = router or RoundRobin()
-        self.mover = self.router if isinstance(self.router, Mover) else None
         self.handovers = Handovers(decode_router or LeastRequests())
         self.migrations = Migrations(self.handovers.new_id, self._wake)
+        self._moves: Moves | None = None
         self._sequences: dict[int, list[Sequence]] = {}  # by request id, while one of them is unfinished
         self._home: dict[Sequence, Instance] = {}
+        if isinstance(self.router, Mover):
+            self._moves = Moves(self.router, self.migrations, self._home)
         self._to_decide: dict[int, None] = {}
         self._undelivered: list[Action] = []
         self._num_arrivals = 0
-        self._rebalance_s: float | None = None  # when the mover is asked next; None: nothing is to come
         self._asked_for_s: set[float] = set()  # times at which schedulers want to be asked
         self._sort_by_role()
         for instance in instances:
@@ -108,7 +109,7 @@ class Cluster:
             self._home[sibling] = instance
             actions.append(SequenceForked(self._sequences[sibling.request.id][0], sibling))
         for sequence in ended:
-            if self.mover:
+            if self._moves:
                 actions += self.migrations.drop(sequence)
             self._forget(sequence)
             actions.append(SequenceEnded(sequence))
@@ -116,28 +117,9 @@ class Cluster:
             for sequence in instance.answering():
                 instance.hold(sequence)
                 self.handovers.add(sequence, instance)
-        elif self.mover:
-            actions += self._move_some(self.mover, instance, batch, now_s)
+        elif self._moves:
+            actions += self._moves.after_step(instance, batch, self._decoders, now_s)
         return actions
-
-    def _move_some(self, mover: Mover, instance: Instance, batch: Batch, now_s: float) -> list[Action]:
-        """A step is over: who was to stop after it moves, and whose answer has begun may go on elsewhere."""
-        actions = self.migrations.on_step_done(instance)
-        for sequence in [s for chunk in batch.prompts for s in chunk.samples if s in instance.decoding]:
-            target = mover.after_prefill(sequence, instance, self._decoders, now_s)
-            if target and target is not instance:
-                actions += self._move(Move(sequence, target))
-        return actions
-
-    def _move(self, move: Move) -> list[Action]:
-        sequence, target, live = move
-        if target not in self._decoders:
-            raise UserError(
-                f"{type(self.mover).__name__} moves request {sequence.request.id} to {target!r}, "
-                "which is not an instance of the cluster that keeps answers"
-            )
-        home = self._home.get(sequence)
-        return self.migrations.start(sequence, home, target, live) if home else []
 
     def running(self, batch: Batch) -> Instance | None:
         """The instance that runs the batch; None if it was lost meanwhile, be it back or not."""
@@ -146,17 +128,12 @@ class Cluster:
 
     def on_timer(self, now_s: float) -> list[Action]:
         """A time that an action asked for has come: the mover is asked, or idle instances are."""
-        actions: list[Action] = []
         is_over = {time_s for time_s in self._asked_for_s if time_s <= now_s}
         self._asked_for_s -= is_over
-        if self.mover and self._rebalance_s is not None and self._rebalance_s <= now_s:
-            self._rebalance_s = None
-            for move in self.mover.rebalance(self._decoders, now_s):
-                actions += self._move(move)
-            if not is_over:
-                return actions
-        self._to_decide.update(dict.fromkeys(self.instances))
-        return actions
+        is_due = self._moves is not None and self._moves.is_due(now_s)
+        if is_over or not is_due:
+            self._to_decide.update(dict.fromkeys(self.instances))
+        return self._moves.rebalance(self._decoders, now_s) if self._moves and is_due else []
 
     # transfers
 
@@ -262,9 +239,8 @@ class Cluster:
             del to_decide[id]
             if moves.waiting and not to_decide:
                 actions += self.start_transfers(now_s)  # an admission may have made room in the queue of a target
-        if self.mover and self.mover.interval_s and self._sequences and self._rebalance_s is None:
-            self._rebalance_s = now_s + self.mover.interval_s
-            actions.append(WakeAt(self._rebalance_s))
+        if self._moves and self._sequences:
+            actions += self._moves.ask_again(now_s)
         if actions:
             self._undelivered = []
         return actions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import takewhile
 from math import inf
 from typing import Literal, NamedTuple, get_args
@@ -40,6 +41,7 @@ class Instance:
     With ``num_stages`` > 1 its layers are spread over that many pipeline stages: another batch may enter as soon as the
     first stage is free, so that many are in flight. A sequence is in one of them at most, and each takes its share of
     the sequences that decode. ``max_context_tokens`` is the model's: a longer prompt cannot run here.
+    ``make_pool`` makes the pool of device blocks, of (num_blocks, block_size, prefix_cache).
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Instance:
         num_host_blocks: int = 0,
         num_stages: int = 1,
         max_context_tokens: int | None = None,
+        make_pool: Callable[[int, int, bool], BlockPool] = BlockPool,
     ) -> None:
         if role not in get_args(Role):
             raise UserError(f"instance {id}: unknown role {role!r}; it is mixed, prefill or decode")
@@ -62,7 +65,7 @@ class Instance:
         self.id = id
         self.role: Role = role
         self.scheduler = scheduler
-        self.memory = Memory(BlockPool(num_blocks, block_size, prefix_cache), num_host_blocks)
+        self.memory = Memory(make_pool(num_blocks, block_size, prefix_cache), num_host_blocks)
         self.capacity_tokens = num_blocks * block_size
         self.max_context_tokens = inf if max_context_tokens is None else max_context_tokens
         self.waiting: OrderedDict[Sequence, None] = OrderedDict()

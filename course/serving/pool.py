@@ -35,21 +35,20 @@ class BlockPool:
         self._used: set[int] = set()
         self._more: dict[int, int] = {}  # references beyond the first
         self._num_promised = 0
-        self.num_free_blocks = num_blocks  # that can be had now, cached ones included
-        self._least_free = num_blocks
+        self.peak_used_blocks = 0  # the most that were ever held or promised at once
         self._cached: OrderedDict[int, None] = OrderedDict()  # least recently used first
         self._block_of: dict[int, int] = {}
         self._hash_of: dict[int, int] = {}
 
     @property
-    def num_used_blocks(self) -> int:
-        """Blocks that some sequence holds or has been promised."""
-        return self.num_blocks - self.num_free_blocks
+    def num_free_blocks(self) -> int:
+        """Blocks that can be had now, cached ones included."""
+        return self.num_blocks - len(self._used) - self._num_promised
 
     @property
-    def peak_used_blocks(self) -> int:
-        """The most that were ever held or promised at once."""
-        return self.num_blocks - self._least_free
+    def num_used_blocks(self) -> int:
+        """Blocks that some sequence holds or has been promised."""
+        return len(self._used) + self._num_promised
 
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that hold ``num_tokens`` tokens."""
@@ -67,7 +66,7 @@ class BlockPool:
 
     def allocate(self, count: int) -> list[int]:
         """Take ``count`` blocks with one reference each; evicts cached blocks when need be."""
-        self._set_aside(count)
+        self._make_room(count)
         free = self._free
         if (missing := count - len(free)) > 0:
             free[:0] = range(self._num_touched + missing - 1, self._num_touched - 1, -1)
@@ -77,32 +76,32 @@ class BlockPool:
         del free[split:]
         taken.reverse()
         self._used.update(taken)
+        if (used := len(self._used) + self._num_promised) > self.peak_used_blocks:
+            self.peak_used_blocks = used
         return taken
 
     def promise(self, count: int) -> None:
         """Set ``count`` blocks aside whose numbers nobody needs to know yet. Evicts as `allocate` does."""
-        self._set_aside(count)
+        self._make_room(count)
         self._num_promised += count
+        if (used := len(self._used) + self._num_promised) > self.peak_used_blocks:
+            self.peak_used_blocks = used
 
     def redeem(self, count: int) -> list[int]:
         """The numbers of ``count`` promised blocks."""
-        self.forgive(count)
+        self._num_promised -= count
         return self.allocate(count)
 
     def forgive(self, count: int) -> None:
         """``count`` promised blocks are not wanted any more."""
         self._num_promised -= count
-        self.num_free_blocks += count
 
-    def _set_aside(self, count: int) -> None:
+    def _make_room(self, count: int) -> None:
         if count > self.num_free_blocks:
             raise ValueError(f"{count} blocks wanted, {self.num_free_blocks} free")
         if self._cached:
             while len(self._free) + self.num_blocks - self._num_touched - self._num_promised < count:
                 self._evict_oldest()
-        self.num_free_blocks -= count
-        if self.num_free_blocks < self._least_free:
-            self._least_free = self.num_free_blocks
 
     def share(self, blocks: Iterable[int]) -> None:
         """Add a reference to blocks that are used or cached."""
@@ -112,7 +111,6 @@ class BlockPool:
             elif block in self._cached:
                 del self._cached[block]
                 self._used.add(block)
-                self.num_free_blocks -= 1
             else:
                 raise ValueError(f"block {block} is free and cannot be shared")
 
@@ -128,7 +126,6 @@ class BlockPool:
                 raise ValueError(f"block {next(b for b in blocks if b not in used)} is released but nobody holds it")
             used.difference_update(blocks)
             self._free.extend(reversed(blocks))
-            self.num_free_blocks += len(blocks)
             return
         for block in reversed(blocks):
             if block not in used:
@@ -138,7 +135,6 @@ class BlockPool:
                     self._more[block] = more - 1
             else:
                 used.remove(block)
-                self.num_free_blocks += 1
                 if block in self._hash_of:
                     self._cached[block] = None
                 else:
@@ -189,5 +185,3 @@ class BlockPool:
         assert {h: b for b, h in self._hash_of.items()} == self._block_of, "hash maps disagree"
         assert cached <= self._hash_of.keys(), "a cached block has no hash"
         assert not free & self._hash_of.keys(), "a free block can still be found by hash"
-        left = self.num_blocks - len(self._used) - num_promised
-        assert self.num_free_blocks == left, f"{self.num_free_blocks} blocks are counted as free, {left} are"

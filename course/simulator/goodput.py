@@ -130,8 +130,10 @@ def _bracket(reaches: Callable[[float], bool], start: float, max_rate: float) ->
     return 0.0, start / 2**MAX_HALVINGS
 
 
-def goodput(experiment: Experiment, *, start: float | None = None, tolerance: float = 0.02) -> Goodput:
-    """The largest rate at which the experiment's requests keep its limits.
+def goodput(
+    experiment: Experiment, *, start: float | None = None, tolerance: float = 0.02, max_rate: float = math.inf
+) -> Goodput:
+    """The largest rate, up to ``max_rate``, at which the experiment's requests keep its limits.
 
     ``start`` is the first rate tried, by default the experiment's own.
 
@@ -147,7 +149,7 @@ def goodput(experiment: Experiment, *, start: float | None = None, tolerance: fl
         slo.attainment,
         start=start or (own if own and own < math.inf else 1.0),
         tolerance=tolerance,
-        max_rate=max_useful_rate(Setup(experiment).workload, slo),
+        max_rate=min(max_rate, max_useful_rate(Setup(experiment).workload, slo)),
         num_gpus=experiment.num_gpus,
     )
 

@@ -6,6 +6,7 @@ import pytest
 
 from course import commands
 from course.commands.goodput import as_json
+from course.commands.place import span
 from course.figures.goodput import goodput_curve, goodput_summary
 from course.figures.placement import placement_map, placement_summary
 from course.simulator.goodput import Goodput, Trial
@@ -133,3 +134,11 @@ def test_the_map_has_a_square_for_every_gpu():
     assert squares == {"prefill": 4, "decode": 3, "idle": 1}
     assert [note.text for note in figure.layout.annotations].count("<b>P1</b>") == 2
     assert placement_summary(layout) == "2 prefill instances and 3 decode instances on 8 GPUs in 2 nodes; 1 idle."
+
+
+def test_a_range_is_said_as_one():
+    trial = Trial(1.0, 1.0, 1.0, 1.0)
+    assert span(Goodput(4.0, 4.125, 0.9, (trial,))) == "4"
+    assert span(Goodput(4.0, 8.0, 0.9, (trial,)), 2) == "2 to 4"
+    assert span(Goodput(0.0, 2.0, 0.9, (trial,))) == "under 2"
+    assert span(Goodput(8.0, float("inf"), 0.9, (trial,))) == "over 8"

@@ -25,8 +25,8 @@ ALGORITHMS: dict[Affinity, int] = {"high": 1, "low": 2}
 class Search:
     """The outcomes of all candidates, and the placement made of the best.
 
-    ``together`` is the goodput of the whole placement, simulated as one cluster: the phases of algorithm 1 were judged
-    apart, and copies share one stream of requests. None where that was not asked for.
+    ``together`` is the goodput of the whole placement, simulated as one cluster, up to the rate that was promised: the
+    phases of algorithm 1 were judged apart, and copies share one stream of requests. None where it was not asked for.
     """
 
     affinity: Affinity
@@ -104,7 +104,8 @@ def _together(
     homes = placement.layout.homes("prefill"), placement.layout.homes("decode")
     if homes == ([0], [0]) and placement.unit in judged:
         return judged[placement.unit]  # a single pair was judged as a whole already
-    return goodput(pair_experiment(experiment, placement.unit, *homes), start=placement.rate, tolerance=tolerance)
+    whole = pair_experiment(experiment, placement.unit, *homes)
+    return goodput(whole, start=placement.rate, tolerance=tolerance, max_rate=placement.rate)
 
 
 def _none_runs(machines: Machines, outcomes: list[Outcome]) -> str:

@@ -56,14 +56,22 @@ class FreeCost:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """A candidate ready to be tried: its experiment, its limits, and what it does not have to do."""
+    """A candidate ready to be tried: its experiment and its limits; for a pair also its prefill instance alone."""
 
     candidate: Candidate
     experiment: Experiment
     limits: SLO
+    prefill: Stand | None = None
 
     def attempt(self, rate: float) -> Trial:
-        """Serve the requests at a rate (requests/s)."""
+        """Serve the requests at a rate (requests/s).
+
+        A pair does not begin answers sooner than its prefill instance does alone. Where that one misses already, which
+        takes little time to find out, no answers are written: the shares are those of the prefill instance, and the
+        TPOT's is unknown (NaN).
+        """
+        if self.prefill and (first := self.prefill.attempt(rate)).ttft < self.limits.attainment:
+            return Trial(rate, first.ttft, math.nan, first.ttft)
         setup = Setup(self.experiment.with_changes({"workload.rate": rate}))
         costs = None if self.candidate.prefill else {**setup.costs, 0: FreeCost()}
         shares = attainment(simulate(setup.experiment, self._work(setup.workload), costs).records, self.limits)
@@ -88,15 +96,16 @@ def prepare(experiment: Experiment, candidate: Candidate) -> Stand:
     """
     slo = limits_of(experiment)
     if candidate.prefill and candidate.decode:
-        stand = Stand(candidate, pair_experiment(experiment, candidate), slo)
+        alone = prepare(experiment, Candidate(candidate.prefill, None))
+        stand = Stand(candidate, pair_experiment(experiment, candidate), slo, alone)
     elif candidate.prefill:
-        alone = experiment.with_changes({"instances": [_prefill_alone(experiment, candidate.prefill)]})
-        stand = Stand(candidate, alone, SLO(slo.ttft_s, math.inf, None, slo.attainment))
+        changed = experiment.with_changes({"instances": [_prefill_alone(experiment, candidate.prefill)]})
+        stand = Stand(candidate, changed, SLO(slo.ttft_s, math.inf, None, slo.attainment))
     else:
         assert candidate.decode
         instances = _decode_alone(experiment, candidate.decode)
-        alone = experiment.with_changes({"instances": instances, "network": {"link": INSTANT}})
-        stand = Stand(candidate, alone, SLO(math.inf, slo.tpot_s, None, slo.attainment))
+        changed = experiment.with_changes({"instances": instances, "network": {"link": INSTANT}})
+        stand = Stand(candidate, changed, SLO(math.inf, slo.tpot_s, None, slo.attainment))
     Setup(stand.experiment)  # refuses what cannot run
     return stand
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from course.serving.plan import Scheduler
 from course.serving.schedulers import Orca, PrefillFirst
 from course.simulator.costs.fitted import FittedCost
 from course.simulator.reproduce.register import Entry, Row, number
+from course.simulator.reservation import Use, power_of_two, set_aside
 from course.simulator.virtual import VirtualDriver
 from course.workload.arrivals import poisson_arrivals
 from course.workload.lengths import Lengths, Lognormal, lognormal_lengths
@@ -35,27 +35,6 @@ NUM_REQUESTS = 600
 # published, so a lognormal stands in: mean = median * exp(sigma² / 2).
 PROMPT = Lognormal(median=161.3 / np.exp(0.5), sigma=1.0, low=4, high=1024)
 ANSWER = Lognormal(median=338.0 / np.exp(0.32), sigma=0.8, low=4, high=1024)
-
-
-class Use(NamedTuple):
-    """Shares of the KV memory in the mean over time, and how many requests ran."""
-
-    states: float
-    reserved: float
-    internal: float
-    other: float
-    batch: float
-
-
-def power_of_two(num_tokens: int) -> int:
-    """The next power of two."""
-    return 1 << (num_tokens - 1).bit_length()
-
-
-def set_aside(version: str, num_prompt_tokens: int, num_output_tokens: int) -> int:
-    """Slots that a version of Orca means to keep for a request, before the allocator rounds them up."""
-    answer = {"max": CONTEXT, "pow2": power_of_two(num_output_tokens), "oracle": num_output_tokens}[version]
-    return min(CONTEXT, num_prompt_tokens + answer)
 
 
 def serve(scheduler: Scheduler, lengths: Lengths, declared: Sequence[int], block_size: int) -> list[RequestRecord]:
@@ -98,7 +77,7 @@ def use_of(records: Sequence[RequestRecord], kept: Sequence[int], allocated: Seq
 def orca(version: str, lengths: Lengths) -> Use:
     """One version of Orca."""
     pairs = [(int(p), int(o)) for p, o in zip(*lengths, strict=True)]
-    kept = [set_aside(version, p, o) for p, o in pairs]
+    kept = [set_aside(version, p, o, CONTEXT) for p, o in pairs]
     allocated = [power_of_two(slots) for slots in kept]
     declared = [slots - p for slots, (p, _) in zip(allocated, pairs, strict=True)]
     return use_of(serve(Orca(max_num_sequences=256), lengths, declared, block_size=1), kept, allocated)

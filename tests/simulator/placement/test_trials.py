@@ -4,10 +4,13 @@ import joblib
 import pytest
 
 from course.errors import UserError
+from course.metrics.attainment import attainment
+from course.simulator.experiment.build import Setup
 from course.simulator.experiment.load import load_experiment
 from course.simulator.goodput import goodput
 from course.simulator.placement.machines import Candidate, Parallelism
-from course.simulator.placement.trials import judge, judge_all, pair_experiment
+from course.simulator.placement.trials import judge, judge_all, pair_experiment, prepare
+from course.simulator.simulate import simulate
 
 ONE, TWO, THREE = Parallelism(1, 1), Parallelism(2, 1), Parallelism(3, 1)
 
@@ -39,8 +42,11 @@ def test_a_pair_is_judged_like_any_experiment():
     pair = Candidate(ONE, ONE)
     found = judge(small(), pair, 0.1).goodput
     again = goodput(pair_experiment(small(), pair), start=2, tolerance=0.1)
-    assert found == again
-    assert found.num_gpus == 2
+    assert (found.rate, found.miss, found.num_gpus) == (again.rate, again.miss, 2)
+    for mine, whole in zip(found.trials, again.trials, strict=True):
+        assert mine.both >= whole.both
+        if mine.both >= 0.9:
+            assert mine == whole
 
 
 def test_a_phase_alone_is_judged_by_its_own_limit():
@@ -51,6 +57,16 @@ def test_a_phase_alone_is_judged_by_its_own_limit():
     strict_prefill = small("slo.ttft=0.001")
     assert judge(strict_prefill, Candidate(ONE, None), 0.1).goodput.rate == 0
     assert judge(strict_prefill, Candidate(None, ONE), 0.1).goodput.rate > 0
+
+
+@pytest.mark.parametrize("rate", [2.0, 8.0, 32.0])
+def test_a_pair_begins_no_answer_sooner_than_its_prefill_instance_alone(rate):
+    stand = prepare(small(), Candidate(ONE, ONE))
+    setup = Setup(stand.experiment.with_changes({"workload.rate": rate}))
+    pair = attainment(simulate(setup.experiment).records, stand.limits)
+    assert pair.ttft <= stand.prefill.attempt(rate).ttft
+    tried = stand.attempt(rate)
+    assert tried.both >= 0.9 if pair.both >= 0.9 else tried.both < 0.9
 
 
 def test_a_phase_alone_is_at_least_as_good_as_in_a_pair():
