@@ -173,6 +173,25 @@ def peak_rates(device: str = "cpu", seconds: float = 2.0) -> tuple[float, float]
     )
 
 
+def product_s(
+    nums_tokens: Sequence[int], inputs: int, outputs: int, rounds: int = 5, device: str = "cpu"
+) -> dict[int, float]:
+    """Seconds to put so many vectors through one float32 matrix of weights, for each number: the best of ``rounds``.
+
+    Numbers take turns, so that a slow moment of the machine hits all alike; a round before the first is not counted.
+    """
+    weights = torch.randn(inputs, outputs, device=device)
+    vectors = {n: torch.randn(n, inputs, device=device) for n in nums_tokens}
+    best_s = dict.fromkeys(nums_tokens, float("inf"))
+    for counted in [False] + [True] * rounds:
+        for n, x in vectors.items():
+            start_s = time.perf_counter()
+            (x @ weights)[0, 0].item()  # item() waits for the device
+            if counted:
+                best_s[n] = min(best_s[n], time.perf_counter() - start_s)
+    return best_s
+
+
 def _best_s(function: Callable[[], object], seconds: float) -> float:
     best_s, end_s = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end_s:

@@ -15,6 +15,7 @@ readers who cannot see it and for tests that compare notebooks.
 ``prompt_cost``          the linear and the quadratic part of TTFT
 ``kv_memory``            what fills a GPU's memory, and how many sequences fit
 ``decode_cost``          time per token with and without a cache
+``roofline``             what limits each operator: arithmetic or bytes
 """
 
 from course.figures.attention import attention_pattern, attention_summary
@@ -24,15 +25,18 @@ from course.figures.kv_memory import MemoryUse, kv_memory, kv_memory_summary
 from course.figures.latency import latency_distributions, latency_summary
 from course.figures.overview import serving_overview, serving_summary
 from course.figures.prompt_cost import PromptCost, prompt_cost, prompt_cost_summary
+from course.figures.roofline import Dot, Roof, phases_under_roof, phases_under_roof_summary, roofline
 from course.figures.timeline import timeline, timeline_summary
 from course.figures.watch import ChunkRun, History, Move, Step, WatchedCluster
 
 __all__ = [
     "ChunkRun",
+    "Dot",
     "History",
     "MemoryUse",
     "Move",
     "PromptCost",
+    "Roof",
     "Step",
     "WatchedCluster",
     "attention_pattern",
@@ -43,8 +47,11 @@ __all__ = [
     "kv_memory_summary",
     "latency_distributions",
     "latency_summary",
+    "phases_under_roof",
+    "phases_under_roof_summary",
     "prompt_cost",
     "prompt_cost_summary",
+    "roofline",
     "serving_overview",
     "serving_summary",
     "timeline",

@@ -12,6 +12,7 @@ DECODE = "#0072B2"  # blue: the answer is written; also TPOT
 WAITING = "#7A7A7A"  # grey: nothing is done for the request; also what is always there
 TRANSFER = "#CC79A7"  # reddish purple: keys and values move
 ACCENT = "#009E73"  # bluish green: no fixed meaning
+WRONG = "#E23B3B"  # red: lost, leaked, broken; always with a word beside it, for eyes that take it for another
 
 TEXT = "#7A7A7A"  # letters and axes
 GRID = "rgba(128, 128, 128, 0.25)"

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from course.engine.profiling import Recording, StepShape, StepTimer, default_steps, peak_rates
+from course.engine.profiling import Recording, StepShape, StepTimer, default_steps, peak_rates, product_s
 from tests.engine.conftest import make_model
 
 STEPS = [
@@ -71,3 +71,9 @@ def test_the_default_steps_are_the_same_every_time_and_fit_the_context() -> None
 
 def test_peak_rates_are_positive() -> None:
     assert min(peak_rates(seconds=0.05)) > 0
+
+
+def test_products_of_all_sizes_are_timed() -> None:
+    seconds = product_s((1, 3, 2), 8, 16, rounds=2)
+    assert list(seconds) == [1, 3, 2]
+    assert all(0 < each < float("inf") for each in seconds.values())

@@ -16,6 +16,7 @@ from course.figures.palette import (
     TEXT,
     TRANSFER,
     WAITING,
+    WRONG,
     contrast,
     linear_rgb,
 )
@@ -45,7 +46,7 @@ def distance(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("background", BACKGROUNDS.values(), ids=BACKGROUNDS.keys())
-@pytest.mark.parametrize("colour", sorted({*PHASES.values(), *SERIES, WAITING, TEXT}))
+@pytest.mark.parametrize("colour", sorted({*PHASES.values(), *SERIES, WAITING, WRONG, TEXT}))
 def test_every_colour_has_contrast_on_every_background(colour: str, background: str) -> None:
     assert contrast(colour, background) >= 3
 

@@ -174,9 +174,11 @@ class Setup:
         takers = [kind for kind in self.kinds if kind.spec.role != "decode" and kind.spec.count]
         roomiest = max(takers, key=lambda kind: kind.kv_tokens)
         if tokens > roomiest.kv_tokens:
+            size = roomiest.spec.block_size
+            needed = math.ceil((tokens + longest.max_new_tokens - 1) / size) * size  # the last token is never cached
             raise UserError(
                 f"{source}: request {longest.id} has a prompt of {tokens} tokens and {roomiest.key} keeps "
-                f"{roomiest.kv_tokens} in its KV cache; give {roomiest.key}.kv_tokens of at least {tokens} if there is "
+                f"{roomiest.kv_tokens} in its KV cache; give {roomiest.key}.kv_tokens of at least {needed} if there is "
                 f"memory, or a larger tp or pp; or {others}"
             )
 
@@ -198,9 +200,10 @@ def _check_roles(specs: Iterable[InstanceSpec]) -> None:
 
 
 def _kind(experiment: Experiment, spec: InstanceSpec, number: int, shape: ModelShape) -> Kind:
-    hardware = load_hardware(spec.hardware or experiment.hardware)
     where = f"instances.{number}"
-    with naming(f"{where}.tp"):
+    with naming(f"{where}.hardware" if spec.hardware else "hardware"):
+        hardware = load_hardware(spec.hardware or experiment.hardware)
+    with naming(f"{where}.pp" if spec.pp > shape.num_layers else f"{where}.tp"):
         fits = kv_capacity(shape, hardware, spec.tp, spec.pp, spec.memory_utilization)
     with naming(where):
         cost = make_cost(spec.cost or experiment.cost, shape, hardware, spec.tp, spec.pp)

@@ -30,7 +30,9 @@ def key(kind: Kind, default: Any = MISSING) -> Any:
     return field(default=default, metadata={"kind": kind})
 
 
-def whole(minimum: int = 1, *, or_words: tuple[str, ...] = (), or_inf: bool = False) -> Kind:
+def whole(
+    minimum: int = 1, maximum: int | None = None, *, or_words: tuple[str, ...] = (), or_inf: bool = False
+) -> Kind:
     """A whole number; perhaps also one of some words, or infinity."""
 
     def read(given: Any) -> Any:
@@ -40,19 +42,22 @@ def whole(minimum: int = 1, *, or_words: tuple[str, ...] = (), or_inf: bool = Fa
             given = int(given)
         if isinstance(given, bool) or not isinstance(given, int) or given < minimum:
             raise ValueError
+        if maximum is not None and given > maximum:
+            raise ValueError
         return given
 
     words = [f"{word!r}" for word in or_words] + ["inf"] * or_inf
-    return Kind(f"a whole number, at least {minimum}" + "".join(f", or {word}" for word in words), read)
+    span = f"at least {minimum}" if maximum is None else f"{minimum} to {maximum}"
+    return Kind(f"a whole number, {span}" + "".join(f", or {word}" for word in words), read)
 
 
-def number(wants: str, low: float, high: float = math.inf, *, open_low: bool = False) -> Kind:
-    """A number from ``low`` (exclusive if ``open_low``) to ``high``."""
+def number(wants: str, low: float, high: float = math.inf, *, open_low: bool = False, finite: bool = False) -> Kind:
+    """A number from ``low`` (exclusive if ``open_low``) to ``high``; ``finite``: not infinity."""
 
     def read(given: Any) -> float:
         if isinstance(given, bool) or not isinstance(given, int | float):
             raise ValueError
-        if not low <= given <= high or (open_low and given == low):
+        if not low <= given <= high or (open_low and given == low) or (finite and given == math.inf):
             raise ValueError
         return float(given)
 
@@ -104,8 +109,12 @@ NUMBERS = Kind("a list of numbers, at least 0, such as [1, 3, 2]", _numbers)
 TABLE = Kind("a table of parameters", _table)
 COUNT = whole(1)
 COUNT_OR_ZERO = whole(0)
+MOST_REQUESTS = 100_000_000
+"""More would fill the memory of the machine that simulates: a million take about 0.5 GB."""
+MOST_INSTANCES = 4_000
+"""Of one kind. Every choice of a router looks at all of them: more would make a run of hours."""
 POSITIVE = number("a positive number", 0.0, open_low=True)
-POSITIVE_OR_ZERO = number("a number, at least 0", 0.0)
+POSITIVE_OR_ZERO = number("a number, at least 0", 0.0, finite=True)
 SECONDS = number("a positive number of seconds", 0.0, open_low=True)
 SHARE = number("a share above 0 and up to 1", 0.0, 1.0, open_low=True)
 CHANCE = number("a number from 0 to 1", 0.0, 1.0)

@@ -20,11 +20,11 @@ PRESETS = Path(__file__).with_name("presets")
 
 # Setting one of these by --set takes out what it replaces: it says where requests come from.
 _TRACE = ("trace", "format", "tick_s", "limit", "trace_rate")
-_DRAWN = ("lengths", "prompt_tokens", "prompt_sigma", "output_tokens", "output_sigma", "arrivals", "requests")
+_DRAWN = ("lengths", "joint", "prompt_tokens", "prompt_sigma", "output_tokens", "output_sigma", "arrivals", "requests")
 _REPLACES = {
     "trace": _DRAWN,
     "lengths": (*_TRACE[:4], "prompt_tokens", "prompt_sigma", "output_tokens", "output_sigma"),
-    "prompt_tokens": (*_TRACE[:4], "lengths"),
+    "prompt_tokens": (*_TRACE[:4], "lengths", "joint"),
 }
 
 
@@ -45,8 +45,10 @@ def load_experiment(source: str | Path, overrides: Iterable[str] = ()) -> Experi
     path = PRESETS / f"{source}.toml" if str(source) in preset_names() else Path(source)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         raise UserError(_no_experiment(str(source))) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{source} is not text (byte {error.start} is not UTF-8); save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source} is not TOML: {error}") from None
     _make_absolute(table, path.parent)
@@ -179,6 +181,7 @@ def _set(table: dict[str, Any], path: str, value: Any) -> None:
         if not isinstance(place, dict | list):
             raise UserError(f"unknown key {path}: {'.'.join(parents[: depth + 1])} is no section")
     if isinstance(place, list):
+        _entry(place, last, parents)
         raise UserError(f"{path} cannot be set: name a key of it, such as {path}.count=2")
     if value is None:
         place.pop(last, None)

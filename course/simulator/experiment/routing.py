@@ -10,6 +10,7 @@ from typing import Any
 from course.errors import UserError
 from course.serving.predictor import Buckets
 from course.serving.routers import ROUTERS, Router, make_router
+from course.serving.routers.splitwise import SplitwisePools
 from course.simulator.estimate import CostEstimator
 from course.simulator.experiment.spec import Experiment
 from course.simulator.run import CostModel
@@ -56,7 +57,13 @@ def _router(
         for limit in ("ttft_s", "tpot_s"):
             if limit in takes and limit not in parameters:
                 parameters[limit] = _limit(experiment, limit)
-        return make_router(name, **parameters)
+        router = make_router(name, **parameters)
+        if isinstance(router, SplitwisePools) and router.num_prompt >= len(costs) > 1:
+            raise UserError(
+                f"num_prompt={router.num_prompt} leaves none of the {len(costs)} instances to write answers; "
+                f"give at most {len(costs) - 1}"
+            )
+        return router
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 

@@ -15,6 +15,8 @@ from course.simulator.experiment.kinds import (
     COUNT,
     COUNT_OR_ZERO,
     FLAG,
+    MOST_INSTANCES,
+    MOST_REQUESTS,
     NUMBERS,
     POSITIVE,
     POSITIVE_OR_ZERO,
@@ -70,7 +72,7 @@ class WorkloadSpec:
 
     arrivals: str | None = key(one_of("arrival process", lambda: list(ARRIVALS)), None)
     rate: float | None = key(RATE, None)
-    requests: int | None = key(COUNT, None)
+    requests: int | None = key(whole(1, MOST_REQUESTS), None)
     burstiness: float | None = key(POSITIVE, None)
     on_s: float | None = key(SECONDS, None)
     off_s: float | None = key(SECONDS, None)
@@ -91,7 +93,7 @@ class InstanceSpec:
     """One [[instances]]: ``count`` instances that are alike. Further keys are parameters of the scheduler."""
 
     role: Role = key(one_of("role", lambda: ["mixed", "prefill", "decode"]), "mixed")  # noqa: RUF009
-    count: int = key(COUNT_OR_ZERO, 1)
+    count: int = key(whole(0, MOST_INSTANCES), 1)
     tp: int = key(COUNT, 1)
     pp: int = key(COUNT, 1)
     hardware: str | None = key(HARDWARE, None)

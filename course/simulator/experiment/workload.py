@@ -115,6 +115,10 @@ def _check(spec: WorkloadSpec) -> None:
         _check_trace(spec)
     else:
         _check_drawn(spec)
+    if not spec.joint and not spec.lengths:
+        raise UserError(
+            "workload.joint is about a table of lengths, and there is none; give workload.lengths or take it out"
+        )
     if spec.arrivals is not None and spec.arrivals != "all-at-once" and spec.rate is None:
         raise UserError(f"workload.rate is missing: {spec.arrivals} arrivals need a rate, in requests per second")
     known = _PARAMETERS.get(spec.arrivals or "", ())
@@ -127,9 +131,14 @@ def _check(spec: WorkloadSpec) -> None:
             raise UserError(f"workload.{name} is missing: {spec.arrivals} arrivals need {' and '.join(known)}")
 
 
+def _given_lengths(spec: WorkloadSpec) -> list[str]:
+    """Keys that draw lengths from a distribution, as far as they say anything."""
+    names = ("prompt_tokens", "output_tokens", "prompt_sigma", "output_sigma")
+    return [name for name in names if getattr(spec, name)]
+
+
 def _check_trace(spec: WorkloadSpec) -> None:
-    given = [name for name in ("lengths", "prompt_tokens", "output_tokens") if getattr(spec, name) is not None]
-    if given:
+    if given := [*["lengths"] * bool(spec.lengths), *_given_lengths(spec)]:
         raise UserError(f"workload has a trace and {given[0]}; a trace has lengths of its own, so take one of them out")
     if spec.requests is not None and spec.arrivals is None:
         raise UserError(
@@ -144,8 +153,8 @@ def _check_drawn(spec: WorkloadSpec) -> None:
     for name in ("format", "tick_s", "limit"):
         if getattr(spec, name) is not None:
             raise UserError(f"workload.{name} is about a trace, and there is none; give workload.trace or take it out")
-    if spec.lengths and (spec.prompt_tokens is not None or spec.output_tokens is not None):
-        raise UserError("workload has lengths and prompt_tokens or output_tokens; take one of them out")
+    if spec.lengths and (given := _given_lengths(spec)):
+        raise UserError(f"workload has lengths and {given[0]}; take one of them out")
     if not spec.lengths:
         missing = [name for name in ("prompt_tokens", "output_tokens") if getattr(spec, name) is None]
         if len(missing) == 2:

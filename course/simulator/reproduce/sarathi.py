@@ -80,9 +80,9 @@ PUBLISHED = {"hybrid": (0.53, 0.68), "chunked": (1.04, 0.17), "both": (0.76, 0.1
 def rows(data: Path) -> list[Row]:
     """Order first, then rough size: whole prompts mixed with decodes, chunks unmixed, and chunks mixed."""
     schedulers: dict[str, Scheduler] = {
-        "hybrid": Orca(NUM_REQUESTS),
-        "chunked": ChunksAlone(NUM_REQUESTS, BUDGET),
-        "both": ChunkedPrefill(NUM_REQUESTS, BUDGET),
+        "hybrid": Orca(max_num_sequences=NUM_REQUESTS),
+        "chunked": ChunksAlone(max_num_sequences=NUM_REQUESTS, token_budget=BUDGET),
+        "both": ChunkedPrefill(max_num_sequences=NUM_REQUESTS, token_budget=BUDGET),
     }
     ours = {name: measure(scheduler) for name, scheduler in schedulers.items()}
     found = []

@@ -109,6 +109,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"model": "opt-99b"}, "model: unknown model 'opt-99b': the nearest is 'opt-66b'|'opt-13b'"),
     ({"cost": "distserv"}, "instances.0: unknown cost 'distserv': the nearest is 'distserve-a100'"),
     ({"instances.0.tp": 3}, "instances.0.tp: tp=3 does not divide the 40 heads"),
+    ({"instances.0.pp": 41}, "instances.0.pp: pp=41 stages are more than the 40 layers"),
     ({"instances.0.tp": 8}, "instances.0: cost 'distserve-a100' was not fitted for opt-13b with tp=8; it has tp = 1"),
     ({"hardware": "h100"}, "instances.0: cost 'distserve-a100' was fitted on hardware 'a100-80gb'"),
     ({"instances.1.count": 0}, 'role "prefill" hands answers over and nobody takes them; add .* role = "decode"'),
@@ -119,7 +120,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         r"instances.0.kv_tokens: 10000000 tokens do not fit beside the weights.*at most",
     ),
     ({"instances.0.kv_tokens": 8}, "instances.0.block_size: a block of 16 tokens is larger than the KV cache of 8"),
-    ({"instances.0.kv_tokens": 400}, "request 0 has a prompt of 512 tokens and instances.0 keeps 400.*of at least 512"),
+    ({"instances.0.kv_tokens": 400}, "request 0 has a prompt of 512 tokens and instances.0 keeps 400.*of at least 576"),
     ({"workload.prompt_tokens": 2049}, "workload.prompt_tokens: .* prompt of 2049 tokens and opt-13b has a context of"),
     ({"instances.0.token_budget": 0}, "instances.0: token_budget must be a whole number, at least 1, got 0"),
     ({"instances.0.token_budget": "lots"}, "instances.0: token_budget must be a whole number"),
@@ -134,6 +135,12 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         "decode_parameters: accuracy",
     ),
     ({"router.decode": "tetri-infer", "router.decode_parameters": {"acuracy": 1}}, "has no parameter 'acuracy'"),
+    ({"hardware": __file__.replace(".py", ".json")}, "hardware: there is no profile"),
+    ({"instances.1.hardware": "no.json"}, "instances.1.hardware: there is no profile no.json"),
+    (
+        {"router.prefill": "splitwise", "router.prefill_parameters": {"num_prompt": 3}},
+        "router.prefill_parameters: num_prompt=3 leaves none of the 3 instances to write answers; give at most 2",
+    ),
     ({"network.refused": 1.0}, "network: refused and failed are shares"),
 ]
 

@@ -96,7 +96,10 @@ def test_what_is_set_replaces_its_alternatives():
     assert (traced.workload.prompt_tokens, traced.workload.requests, traced.workload.rate) == (None, None, 4.0)
     table = experiment(**{"workload.lengths": "sharegpt"})
     assert (table.workload.prompt_tokens, table.workload.requests) == (None, 20)
-    fixed = table.with_changes({"workload.prompt_tokens": 5, "workload.output_tokens": 6})
+    apart = table.with_changes({"workload.joint": False})
+    assert apart.with_changes({"workload.trace": "t.csv"}).workload.joint, "it is said of the table"
+    fixed = apart.with_changes({"workload.prompt_tokens": 5, "workload.output_tokens": 6})
+    assert fixed.workload.joint
     assert (fixed.workload.lengths, fixed.workload.prompt_tokens, fixed.workload.output_tokens) == (None, 5, 6)
 
 
@@ -117,12 +120,16 @@ MISTAKES = [
     ({"workload.rate": "fast"}, "workload.rate must be a positive number of requests per second, got 'fast'"),
     ({"workload.rate": True}, "workload.rate must be a positive number"),
     ({"workload.rate": math.nan}, "workload.rate must be a positive number"),
-    ({"workload.requests": 0}, "workload.requests must be a whole number, at least 1, got 0"),
-    ({"workload.requests": 1.5}, "workload.requests must be a whole number, at least 1, got 1.5"),
+    ({"workload.requests": 0}, "workload.requests must be a whole number, 1 to 100000000, got 0"),
+    ({"workload.requests": 1.5}, "workload.requests must be a whole number, 1 to 100000000, got 1.5"),
     ({"workload.max_new_tokens": "pow3"}, "must be a whole number, at least 1, or 'pow2', or 'exact', got 'pow3'"),
     ({"workload.lengths": "azure"}, "workload.lengths: unknown length table 'azure': the nearest is 'azure-conv'"),
     ({"workload.arrivals": "poison"}, "workload.arrivals: unknown arrival process 'poison': the nearest is 'poisson'"),
     ({"workload.shape": []}, "workload.shape must be a list of numbers"),
+    ({"workload.prompt_sigma": math.inf}, "workload.prompt_sigma must be a number, at least 0, got inf"),
+    ({"network.latency_us": math.inf}, "network.latency_us must be a number, at least 0, got inf"),
+    ({"workload.requests": 10**12}, "workload.requests must be a whole number, 1 to 100000000, got 1000000000000"),
+    ({"instances.0.count": 10**6}, "instances.0.count must be a whole number, 0 to 4000, got 1000000"),
     ({"hardware": "a100"}, "hardware: unknown hardware 'a100': the nearest is 'a100-80gb'"),
     ({"model": 13}, "model must be text in quotes, got 13"),
     ({"seed": -1}, "seed must be a whole number, at least 0, got -1"),
@@ -133,6 +140,7 @@ MISTAKES = [
     ({"instances.0.scheduler": "chunked"}, "unknown scheduler 'chunked': the nearest is 'chunked-prefill'"),
     ({"instances.5.tp": 2}, "there is no instances.5; the experiment has instances.0, instances.1"),
     ({"instances.first.tp": 2}, "there is no instances.first"),
+    ({"instances.tp": 2}, "there is no instances.tp; the experiment has instances.0, instances.1"),
     ({"instances.0": 3}, "instances.0 cannot be set: name a key of it, such as instances.0.count=2"),
     ({"instances": 3}, r"instances must be a section: write \[\[instances\]\]"),
     ({"instances": []}, "the experiment has no instance"),
@@ -157,6 +165,9 @@ def test_files_that_cannot_be_read(tmp_path: Path):
     broken = tmp_path / "broken.toml"
     broken.write_text("model = opt-13b\n")
     with pytest.raises(UserError, match=r"broken.toml is not TOML: .*line 1"):
+        load_experiment(broken)
+    broken.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"broken.toml is not text \(byte 0 is not UTF-8\); save it as UTF-8"):
         load_experiment(broken)
     with pytest.raises(UserError, match="is a folder; name the TOML file in it"):
         load_experiment(tmp_path)

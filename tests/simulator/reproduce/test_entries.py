@@ -3,17 +3,9 @@
 import pytest
 
 from course.simulator.reproduce.mooncake import ideal_reuse
-from course.simulator.reproduce.orca import power_of_two, set_aside
 from course.simulator.reproduce.splitwise import TOKEN_S, second_token_overhead
 from course.workload.hashing import chain_all
 from course.workload.traces import TraceRow
-
-
-def test_what_each_version_of_orca_sets_aside():
-    assert set_aside("max", 100, 25) == 2048
-    assert set_aside("pow2", 100, 25) == 132
-    assert set_aside("oracle", 100, 25) == 125
-    assert [power_of_two(n) for n in (1, 2, 3, 64, 65)] == [1, 2, 4, 64, 128]
 
 
 def test_ideal_reuse_counts_blocks_that_an_earlier_prompt_had():

@@ -1,0 +1,227 @@
+"""The roofline: what a machine computes in a second, at best, against the arithmetic done for each byte moved.
+
+Williams, Waterman and Patterson, CACM 2009. Left of the ridge bytes decide how long an operator takes, right of it
+arithmetic does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from course.figures.palette import BY_KIND, WAITING
+from course.figures.style import new_figure, say_ms
+
+SYMBOLS = {"prefill": "circle", "decode": "diamond"}
+LATENCIES = {"prefill": "TTFT", "decode": "TPOT"}
+LARGEST, SMALLEST = 30.0, 8.0  # of a dot, in pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Roof:
+    """What a machine does at most: ``flops_s`` FLOPs and ``bytes_s`` bytes in a second."""
+
+    name: str
+    flops_s: float
+    bytes_s: float
+
+    @property
+    def ridge(self) -> float:
+        """FLOPs for each byte from which on arithmetic decides."""
+        return self.flops_s / self.bytes_s
+
+    def at(self, flops_per_byte: float) -> float:
+        """FLOPs/s under the roof at that intensity."""
+        return min(self.flops_s, self.bytes_s * flops_per_byte)
+
+    def seconds(self, flops: float, num_bytes: float) -> float:
+        """An operator at best: the longer of computing and moving."""
+        return max(flops / self.flops_s, num_bytes / self.bytes_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One operator: its work, and how long it took; ``seconds`` None puts it onto the roof. ``phase`` colours it."""
+
+    name: str
+    phase: str
+    flops: float
+    num_bytes: float
+    seconds: float | None = None
+
+    @property
+    def flops_per_byte(self) -> float:
+        """Arithmetic intensity."""
+        return self.flops / self.num_bytes
+
+
+def roofline(roof: Roof, dots: Sequence[Dot], title: str = "Under the roof", *, labels: bool = True) -> go.Figure:
+    """The roof and the dots below it, both axes logarithmic; larger dots take more of their phase's time."""
+    return new_figure(
+        [_roof_line(roof, dots), *_dot_traces(roof, dots, labels)],
+        title,
+        height=480,
+        annotations=[_ridge_note(roof)],
+        shapes=[_ridge_line(roof)],
+        **_axes(roof, dots),
+    )
+
+
+def phases_under_roof(roof: Roof, phases: Mapping[str, Sequence[Dot]], title: str = "Under the roof") -> go.Figure:
+    """`roofline` of the steps of prefill and decode, and beside it what the time of each step is spent on.
+
+    ``phases`` gives the dots of "prefill" and "decode". Hatched time waits for bytes, solid time computes.
+    """
+    dots = [dot for group in phases.values() for dot in group]
+    axes = _axes(roof, dots)
+    axes["xaxis"] |= {"domain": [0.0, 0.66]}
+    names = [f"{LATENCIES[phase]}<br>{say_ms(_total_s(roof, group))}" for phase, group in phases.items()]
+    axes["xaxis2"] = {"domain": [0.78, 1.0], "anchor": "y2", "tickvals": [0, 1], "ticktext": names}
+    axes["yaxis2"] = {
+        "anchor": "x2",
+        "range": [0, 1],
+        "tickformat": ".0%",
+        "title": {"text": "share of the step"},
+    }
+    return new_figure(
+        [_roof_line(roof, dots), *_dot_traces(roof, dots, True), *_share_bars(roof, phases)],
+        title,
+        height=480,
+        barmode="stack",
+        bargap=0.35,
+        annotations=[_ridge_note(roof)],
+        shapes=[_ridge_line(roof)],
+        **axes,
+    )
+
+
+def phases_under_roof_summary(roof: Roof, phases: Mapping[str, Sequence[Dot]]) -> str:
+    """Seconds of each phase, what limits it, and how much of the machine's arithmetic it uses."""
+    sentences = [_say_phase(roof, phase, dots) for phase, dots in phases.items()]
+    return f"{' '.join(sentences)} The ridge is at {roof.ridge:,.3g} FLOPs per byte."
+
+
+def _say_phase(roof: Roof, phase: str, dots: Sequence[Dot]) -> str:
+    total_s = _total_s(roof, dots)
+    waiting = sum(_seconds(roof, dot) for dot in dots if dot.flops_per_byte < roof.ridge) / total_s
+    used = sum(dot.flops for dot in dots) / total_s / roof.flops_s
+    return f"{LATENCIES[phase]} {say_ms(total_s)}: {waiting:.0%} waits for memory, {used:.1%} of the peak is used."
+
+
+def _seconds(roof: Roof, dot: Dot) -> float:
+    return roof.seconds(dot.flops, dot.num_bytes) if dot.seconds is None else dot.seconds
+
+
+def _total_s(roof: Roof, dots: Sequence[Dot]) -> float:
+    return sum(_seconds(roof, dot) for dot in dots)
+
+
+def _dot_traces(roof: Roof, dots: Sequence[Dot], labels: bool) -> list[go.Scatter]:
+    return [
+        _dots_of(roof, phase, [dot for dot in dots if dot.phase == phase], labels)
+        for phase in dict.fromkeys(dot.phase for dot in dots)
+    ]
+
+
+def _dots_of(roof: Roof, phase: str, dots: Sequence[Dot], labels: bool) -> go.Scatter:
+    seconds = [_seconds(roof, dot) for dot in dots]
+    sizes = [max(SMALLEST, LARGEST * math.sqrt(second / sum(seconds))) for second in seconds]
+    colour = BY_KIND[phase]
+    return go.Scatter(
+        name=phase,
+        x=[_short(dot.flops_per_byte) for dot in dots],
+        y=[_short(dot.flops / second) for dot, second in zip(dots, seconds, strict=True)],
+        mode="markers+text" if labels else "markers",
+        text=[dot.name if dot.name == "attention" else "" for dot in dots],
+        textposition="bottom right",
+        textfont={"color": colour, "size": 14},
+        marker={
+            "color": colour,
+            "symbol": SYMBOLS.get(phase, "circle"),
+            "size": [round(size, 1) for size in sizes],
+            "opacity": 0.75,
+            "line": {"width": 0},
+        },
+        customdata=[[dot.name, say_ms(second)] for dot, second in zip(dots, seconds, strict=True)],
+        hovertemplate="%{customdata[0]}: %{customdata[1]}<br>%{x:.3~g} FLOPs per byte, %{y:.3~s}FLOP/s<extra></extra>",
+    )
+
+
+def _share_bars(roof: Roof, phases: Mapping[str, Sequence[Dot]]) -> list[go.Bar]:
+    """For each operator a piece of its phase's bar."""
+    bars = []
+    for i, (phase, dots) in enumerate(phases.items()):
+        total_s = _total_s(roof, dots)
+        for dot in dots:
+            hatched = {"shape": "/", "solidity": 0.35} if dot.flops_per_byte < roof.ridge else {"shape": ""}
+            share = round(_seconds(roof, dot) / total_s, 4)
+            bars.append(
+                go.Bar(
+                    name=dot.name,
+                    x=[i],
+                    y=[share],
+                    showlegend=False,
+                    marker={"color": BY_KIND[phase], "pattern": hatched, "line": {"width": 1, "color": "#888888"}},
+                    text=[dot.name if dot.name == "attention" and share > 0.1 else ""],
+                    textposition="inside",
+                    textangle=0,
+                    insidetextfont={"color": "#FFFFFF", "size": 13},
+                    hovertemplate=f"{dot.name}: {say_ms(_seconds(roof, dot))} (%{{y:.0%}})<extra></extra>",
+                    xaxis="x2",
+                    yaxis="y2",
+                )
+            )
+    return bars
+
+
+def _roof_line(roof: Roof, dots: Sequence[Dot]) -> go.Scatter:
+    low, high = _span(roof, dots)
+    xs = [low, roof.ridge, high]
+    return go.Scatter(
+        name=f"roof of {roof.name}",
+        x=[_short(x) for x in xs],
+        y=[_short(roof.at(x)) for x in xs],
+        mode="lines",
+        line={"color": WAITING, "width": 3},
+        hoverinfo="skip",
+    )
+
+
+def _ridge_line(roof: Roof) -> dict[str, Any]:
+    """From the axis up to the ridge: the roof itself bounds it."""
+    line = {"color": WAITING, "width": 2, "dash": "dash"}
+    place = {"x0": roof.ridge, "x1": roof.ridge, "y0": 0, "y1": 1, "yref": "y domain"}
+    return {"type": "line", "line": line, "layer": "below", **place}
+
+
+def _ridge_note(roof: Roof) -> dict[str, Any]:
+    note = {"text": f"ridge: {roof.ridge:,.3g}", "x": math.log10(roof.ridge), "y": 1.0, "yref": "y domain"}
+    return note | {"showarrow": False, "xanchor": "center", "yanchor": "bottom", "font": {"size": 14}}
+
+
+def _span(roof: Roof, dots: Sequence[Dot]) -> tuple[float, float]:
+    """What the x axis shows: the ridge, every dot, and some room."""
+    xs = [roof.ridge, *(dot.flops_per_byte for dot in dots)]
+    return min(0.5, min(xs) / 2), max(4 * roof.ridge, 2 * max(xs))
+
+
+def _axes(roof: Roof, dots: Sequence[Dot]) -> dict[str, Any]:
+    low, high = _span(roof, dots)
+    lowest = min([roof.at(low), *(dot.flops / _seconds(roof, dot) / 2 for dot in dots)])
+    shown = {"type": "log", "dtick": 1}
+    xaxis = shown | {"title": {"text": "FLOPs per byte"}, "range": [_log(low), _log(high)]}
+    yaxis = shown | {"title": {"text": "FLOPs per second"}, "range": [_log(lowest), _log(2 * roof.flops_s)]}
+    return {"xaxis": xaxis, "yaxis": yaxis | {"exponentformat": "SI"}}
+
+
+def _log(value: float) -> float:
+    return round(math.log10(value), 4)
+
+
+def _short(value: float) -> float:
+    """Four significant digits: enough for a picture, and alike on every machine."""
+    return float(f"{value:.4g}")
