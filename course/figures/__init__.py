@@ -25,7 +25,7 @@ from course.figures.kv_memory import MemoryUse, kv_memory, kv_memory_summary
 from course.figures.latency import latency_distributions, latency_summary
 from course.figures.overview import serving_overview, serving_summary
 from course.figures.prompt_cost import PromptCost, prompt_cost, prompt_cost_summary
-from course.figures.roofline import Dot, Roof, phases_under_roof, phases_under_roof_summary, roofline
+from course.figures.roofline import Dot, Roof, phases_under_roof, phases_under_roof_summary, roofline, roofline_summary
 from course.figures.timeline import timeline, timeline_summary
 from course.figures.watch import ChunkRun, History, Move, Step, WatchedCluster
 
@@ -52,6 +52,7 @@ __all__ = [
     "prompt_cost",
     "prompt_cost_summary",
     "roofline",
+    "roofline_summary",
     "serving_overview",
     "serving_summary",
     "timeline",

@@ -13,12 +13,13 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from course.figures.palette import BY_KIND, WAITING
+from course.figures.palette import ACCENT, BY_KIND, TEXT, WAITING
 from course.figures.style import new_figure, say_ms
 
 SYMBOLS = {"prefill": "circle", "decode": "diamond"}
 LATENCIES = {"prefill": "TTFT", "decode": "TPOT"}
-LARGEST, SMALLEST = 30.0, 8.0  # of a dot, in pixels
+LARGEST, SMALLEST, EACH = 30.0, 8.0, 13.0  # of a dot, in pixels
+ATTENTION = "attention"  # the operator that a larger batch does not help, and so the one that is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Roof:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One operator: its work, and how long it took; ``seconds`` None puts it onto the roof. ``phase`` colours it."""
+    """An operator: its work and how long it took, ``seconds`` None being at best. ``phase`` colours and groups it."""
 
     name: str
     phase: str
@@ -59,22 +60,24 @@ class Dot:
         return self.flops / self.num_bytes
 
 
-def roofline(roof: Roof, dots: Sequence[Dot], title: str = "Under the roof", *, labels: bool = True) -> go.Figure:
-    """The roof and the dots below it, both axes logarithmic; larger dots take more of their phase's time."""
-    return new_figure(
-        [_roof_line(roof, dots), *_dot_traces(roof, dots, labels)],
-        title,
-        height=480,
-        annotations=[_ridge_note(roof)],
-        shapes=[_ridge_line(roof)],
-        **_axes(roof, dots),
-    )
+def roofline(roof: Roof, dots: Sequence[Dot], title: str = "Under the roof") -> go.Figure:
+    """The roof and the dots below it, each with its name; both axes are logarithmic."""
+    traces = [_roof_line(roof, dots), *_dot_traces(roof, dots, sized=False)]
+    frame: dict[str, Any] = {"shapes": [_ridge_line(roof)], "annotations": [_ridge_note(roof)]}
+    return new_figure(traces, title, height=440, **frame, **_axes(roof, dots))
+
+
+def roofline_summary(roof: Roof, dots: Sequence[Dot]) -> str:
+    """Where the ridge is, and what share of the peak each dot reaches."""
+    reached = ", ".join(f"{dot.name} {dot.flops / _seconds(roof, dot) / roof.flops_s:.0%}" for dot in dots)
+    return f"The ridge is at {roof.ridge:,.3g} FLOPs per byte. Of the peak is used: {reached or 'nothing'}."
 
 
 def phases_under_roof(roof: Roof, phases: Mapping[str, Sequence[Dot]], title: str = "Under the roof") -> go.Figure:
     """`roofline` of the steps of prefill and decode, and beside it what the time of each step is spent on.
 
-    ``phases`` gives the dots of "prefill" and "decode". Hatched time waits for bytes, solid time computes.
+    ``phases`` gives the dots of "prefill" and "decode"; larger ones take more of their step. Hatched time waits for
+    bytes, solid time computes.
     """
     dots = [dot for group in phases.values() for dot in group]
     axes = _axes(roof, dots)
@@ -88,13 +91,14 @@ def phases_under_roof(roof: Roof, phases: Mapping[str, Sequence[Dot]], title: st
         "title": {"text": "share of the step"},
     }
     return new_figure(
-        [_roof_line(roof, dots), *_dot_traces(roof, dots, True), *_share_bars(roof, phases)],
+        [_roof_line(roof, dots), *_dot_traces(roof, dots, sized=True), *_share_bars(roof, phases)],
         title,
         height=480,
         barmode="stack",
         bargap=0.35,
-        annotations=[_ridge_note(roof)],
+        annotations=[_ridge_note(roof), *_attention_notes(roof, phases)],
         shapes=[_ridge_line(roof)],
+        legend={"traceorder": "normal"},
         **axes,
     )
 
@@ -120,24 +124,25 @@ def _total_s(roof: Roof, dots: Sequence[Dot]) -> float:
     return sum(_seconds(roof, dot) for dot in dots)
 
 
-def _dot_traces(roof: Roof, dots: Sequence[Dot], labels: bool) -> list[go.Scatter]:
+def _dot_traces(roof: Roof, dots: Sequence[Dot], *, sized: bool) -> list[go.Scatter]:
     return [
-        _dots_of(roof, phase, [dot for dot in dots if dot.phase == phase], labels)
+        _dots_of(roof, phase, [dot for dot in dots if dot.phase == phase], sized)
         for phase in dict.fromkeys(dot.phase for dot in dots)
     ]
 
 
-def _dots_of(roof: Roof, phase: str, dots: Sequence[Dot], labels: bool) -> go.Scatter:
+def _dots_of(roof: Roof, phase: str, dots: Sequence[Dot], sized: bool) -> go.Scatter:
     seconds = [_seconds(roof, dot) for dot in dots]
-    sizes = [max(SMALLEST, LARGEST * math.sqrt(second / sum(seconds))) for second in seconds]
-    colour = BY_KIND[phase]
+    sizes = [max(SMALLEST, LARGEST * math.sqrt(second / sum(seconds))) if sized else EACH for second in seconds]
+    colour = BY_KIND.get(phase, ACCENT)
     return go.Scatter(
         name=phase,
         x=[_short(dot.flops_per_byte) for dot in dots],
         y=[_short(dot.flops / second) for dot, second in zip(dots, seconds, strict=True)],
-        mode="markers+text" if labels else "markers",
-        text=[dot.name if dot.name == "attention" else "" for dot in dots],
-        textposition="bottom right",
+        mode="markers+text",
+        text=[dot.name if not sized or dot.name == ATTENTION else "" for dot in dots],
+        textposition="bottom center" if sized else "bottom right",
+        cliponaxis=False,
         textfont={"color": colour, "size": 14},
         marker={
             "color": colour,
@@ -165,17 +170,28 @@ def _share_bars(roof: Roof, phases: Mapping[str, Sequence[Dot]]) -> list[go.Bar]
                     x=[i],
                     y=[share],
                     showlegend=False,
-                    marker={"color": BY_KIND[phase], "pattern": hatched, "line": {"width": 1, "color": "#888888"}},
-                    text=[dot.name if dot.name == "attention" and share > 0.1 else ""],
-                    textposition="inside",
-                    textangle=0,
-                    insidetextfont={"color": "#FFFFFF", "size": 13},
+                    marker={"color": BY_KIND[phase], "pattern": hatched, "line": {"width": 1, "color": TEXT}},
                     hovertemplate=f"{dot.name}: {say_ms(_seconds(roof, dot))} (%{{y:.0%}})<extra></extra>",
                     xaxis="x2",
                     yaxis="y2",
                 )
             )
     return bars
+
+
+def _attention_notes(roof: Roof, phases: Mapping[str, Sequence[Dot]]) -> list[dict[str, Any]]:
+    """Beside the bars, where attention takes enough of the step for the word to fit."""
+    notes = []
+    for i, dots in enumerate(phases.values()):
+        below = 0.0
+        for dot in dots:
+            share = _seconds(roof, dot) / _total_s(roof, dots)
+            if dot.name == ATTENTION and share > 0.25:
+                place = {"x": i + 0.34, "y": round(below + share / 2, 4), "xref": "x2", "yref": "y2"}
+                text = {"text": dot.name, "textangle": -90, "font": {"size": 14}}
+                notes.append({**place, **text, "showarrow": False, "xanchor": "left", "yanchor": "middle"})
+            below += share
+    return notes
 
 
 def _roof_line(roof: Roof, dots: Sequence[Dot]) -> go.Scatter:
@@ -206,7 +222,7 @@ def _ridge_note(roof: Roof) -> dict[str, Any]:
 def _span(roof: Roof, dots: Sequence[Dot]) -> tuple[float, float]:
     """What the x axis shows: the ridge, every dot, and some room."""
     xs = [roof.ridge, *(dot.flops_per_byte for dot in dots)]
-    return min(0.5, min(xs) / 2), max(4 * roof.ridge, 2 * max(xs))
+    return min(0.5, min(xs) / 2), max(4 * roof.ridge, 3 * max(xs))
 
 
 def _axes(roof: Roof, dots: Sequence[Dot]) -> dict[str, Any]:
@@ -215,7 +231,7 @@ def _axes(roof: Roof, dots: Sequence[Dot]) -> dict[str, Any]:
     shown = {"type": "log", "dtick": 1}
     xaxis = shown | {"title": {"text": "FLOPs per byte"}, "range": [_log(low), _log(high)]}
     yaxis = shown | {"title": {"text": "FLOPs per second"}, "range": [_log(lowest), _log(2 * roof.flops_s)]}
-    return {"xaxis": xaxis, "yaxis": yaxis | {"exponentformat": "SI"}}
+    return {"xaxis": xaxis, "yaxis": yaxis | {"tickformat": "~s"}}
 
 
 def _log(value: float) -> float:

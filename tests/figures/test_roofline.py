@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course.figures import Dot, Roof, phases_under_roof, phases_under_roof_summary, roofline
+from course.figures import Dot, Roof, phases_under_roof, phases_under_roof_summary, roofline, roofline_summary
 
 A100 = Roof("A100", 312e12, 2039e9)
 work = st.floats(1e6, 1e15)
@@ -38,6 +38,7 @@ def test_a_measured_dot_stands_where_its_time_puts_it() -> None:
     low, high = figure.layout.xaxis.range
     assert 10**low < 2 < 10**high
     assert 10 ** figure.layout.yaxis.range[0] < 5e11
+    assert roofline_summary(A100, dots[:1]) == ("The ridge is at 153 FLOPs per byte. Of the peak is used: slow 0%.")
 
 
 def test_the_bars_of_a_phase_fill_it_and_are_hatched_where_memory_decides() -> None:
@@ -53,6 +54,7 @@ def test_the_bars_of_a_phase_fill_it_and_are_hatched_where_memory_decides() -> N
         (1, 0.25, True),
         (1, 0.75, True),
     ]
+    assert [note.text for note in figure.layout.annotations] == ["ridge: 153", "attention", "attention"]
     assert list(figure.layout.xaxis2.ticktext) == ["TTFT<br>3,000 ms", "TPOT<br>2 ms"]
     assert phases_under_roof_summary(A100, phases) == (
         "TTFT 3,000 ms: 67% waits for memory, 66.7% of the peak is used. "

@@ -83,9 +83,9 @@ def test_a_flood_does_not_drown_the_others():
         ttft = [recorder.record(r.id).token_times_s[0] - r.arrival_s for r in calm]
         return sum(ttft) / len(ttft)
 
-    alone = mean_ttft(PrefillFirst(8), calm)
-    fair = mean_ttft(VirtualTokenCounter(8), [*calm, *flood])
-    unfair = mean_ttft(PrefillFirst(8), [*calm, *flood])
+    alone = mean_ttft(PrefillFirst(max_num_sequences=8), calm)
+    fair = mean_ttft(VirtualTokenCounter(max_num_sequences=8), [*calm, *flood])
+    unfair = mean_ttft(PrefillFirst(max_num_sequences=8), [*calm, *flood])
     assert alone < fair < unfair / 5
 
 
@@ -98,13 +98,13 @@ def test_a_flood_does_not_drown_the_others():
 @settings(max_examples=60, deadline=None)
 def test_clients_that_always_wait_are_served_alike(seed: int, share: int, most: int, input_weight: float):
     """The paper's bound on the difference of service, at every step while both clients have requests waiting."""
-    policy = VirtualTokenCounter(most, input_weight=input_weight, output_weight=2.0)
+    policy = VirtualTokenCounter(max_num_sequences=most, input_weight=input_weight, output_weight=2.0)
     difference, bound = unfairness(policy, most, seed, share, input_weight)
     assert difference <= bound
 
 
 def test_first_come_first_served_breaks_that_bound():
-    difference, bound = unfairness(PrefillFirst(1), 1, seed=0, share=5, input_weight=1.0)
+    difference, bound = unfairness(PrefillFirst(max_num_sequences=1), 1, seed=0, share=5, input_weight=1.0)
     assert difference > 5 * bound
 
 

@@ -83,7 +83,7 @@ def test_the_control_plane_obeys_the_same_rules(num_prefill: int, num_decode: in
     budget = draw.choice([20, 60, 1000])
     made: list[Instance] = []
     for _ in range(num_prefill):
-        alone = PrefillFirst(None, budget, watermark=0.0, max_context_tokens=most)
+        alone = PrefillFirst(max_num_sequences=None, token_budget=budget, watermark=0.0, max_context_tokens=most)
         policy, role = (PrefillOnly(budget), "prefill") if num_decode else (alone, "mixed")
         made.append(instance(policy, ENDLESS, id=len(made), role=role))
     for _ in range(num_decode):

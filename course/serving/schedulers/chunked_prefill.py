@@ -10,7 +10,7 @@ from course.serving.sequence import Sequence
 from course.serving.view import InstanceView
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class ChunkedPrefill(OnDemand):
     """Stall-free batching (Algorithm 3): decodes, then prompts under way, then new prompts, up to ``token_budget``.
 

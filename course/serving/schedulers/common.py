@@ -29,7 +29,7 @@ def check_preempt(preempt: Any) -> None:
         raise UserError(f"preempt must be 'recompute' or 'swap', got {preempt!r}")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class OnDemand:
     """Parameters of the policies that admit a prompt when it fits, let answers take blocks as they grow, and preempt.
 

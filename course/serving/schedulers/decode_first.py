@@ -10,7 +10,7 @@ from course.serving.schedulers.common import OnDemand, run_decodes, settled
 from course.serving.view import InstanceView
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class DecodeFirst(OnDemand):
     """Prompts are admitted only while fewer than ``refill_below`` sequences run.
 

@@ -11,7 +11,7 @@ from course.serving.schedulers.turns import Turns
 from course.serving.view import InstanceView
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class DecodeOnly:
     """One token for every sequence that was moved here: as large a batch as memory holds (section 3.2).
 

@@ -28,7 +28,7 @@ _KEYS: dict[str, Callable[[Sequence], object]] = {
 }
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class FixedChunks:
     """Prompts are cut and joined to chunks of ``token_budget`` tokens, the size from which the device is saturated.
 

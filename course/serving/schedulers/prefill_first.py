@@ -10,7 +10,7 @@ from course.serving.schedulers.turns import Turns
 from course.serving.view import InstanceView
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class PrefillFirst(OnDemand):
     """Batches of whole prompts while any can be admitted, else one decode step of all.
 

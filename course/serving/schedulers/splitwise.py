@@ -11,7 +11,7 @@ from course.serving.sequence import Sequence
 from course.serving.view import InstanceView
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Splitwise(OnDemand):
     """Whole prompts first, up to ``token_budget`` tokens, then the answers that find room in what is left of it.
 

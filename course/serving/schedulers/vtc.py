@@ -13,7 +13,7 @@ from course.serving.sequence import Sequence, State
 from course.serving.view import InstanceView
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class _Client:
     """What a client was given, and those of its requests that wait, in order of arrival."""
 
@@ -23,7 +23,7 @@ class _Client:
     queue: deque[Sequence] = field(default_factory=deque)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class VirtualTokenCounter(OnDemand):
     """Of the clients that have requests waiting, the one that was given least goes next.
 
