@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 
 from course.metrics.times import TokenTimes
 from course.workload.request import Request
@@ -64,19 +65,18 @@ class Recorder:
     """
 
     def __init__(self) -> None:
-        self._records: dict[tuple[int, int], RequestRecord] = {}
-        self._num_samples: dict[int, int] = {}
+        self._records: dict[int, list[RequestRecord]] = {}  # by request id, one for each sample
 
     @property
     def records(self) -> list[RequestRecord]:
         """All records, in order of arrival."""
-        return list(self._records.values())
+        return list(chain.from_iterable(self._records.values()))
 
     def record(self, request_id: int, sample: int = 0) -> RequestRecord:
         """Return the record of one sample; raises ValueError when it never arrived."""
         try:
-            return self._records[request_id, sample]
-        except KeyError:
+            return self._records[request_id][sample]
+        except LookupError:
             raise ValueError(f"request {request_id} sample {sample} never arrived") from None
 
     def on_arrival(self, request: Request, arrival_s: float | None = None) -> None:
@@ -85,17 +85,18 @@ class Recorder:
         ``arrival_s`` overrides the request's own arrival time: a load client gives the time at
         which it really sent the request. Latencies count from here.
         """
-        if request.id in self._num_samples:
+        if request.id in self._records:
             raise ValueError(f"request {request.id} arrived twice")
-        self._num_samples[request.id] = request.n
-        for sample in range(request.n):
-            self._records[request.id, sample] = RequestRecord(
+        self._records[request.id] = [
+            RequestRecord(
                 arrival_s=request.arrival_s if arrival_s is None else arrival_s,
                 num_prompt_tokens=request.num_prompt_tokens,
                 request_id=request.id,
                 sample=sample,
                 client=request.client,
             )
+            for sample in range(request.n)
+        ]
 
     def on_token(self, request_id: int, now_s: float, sample: int = 0) -> None:
         """Note one output token."""
@@ -131,7 +132,7 @@ class Recorder:
         ``error`` is kept for the reader of the report.
         """
         outcome = Outcome(outcome)
-        samples = range(self._num_samples.get(request_id, 1)) if sample is None else (sample,)
+        samples = range(len(self._records.get(request_id, ())) or 1) if sample is None else (sample,)
         for index in samples:
             record = self.record(request_id, index)
             if record.outcome is Outcome.UNFINISHED:

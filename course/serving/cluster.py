@@ -69,7 +69,7 @@ class Cluster:
         if request.id in self._sequences:
             raise UserError(f"request id {request.id} is in use; ids must differ")
         sequence = Sequence(request, self._num_arrivals)
-        reason = self._why_never(sequence)
+        reason = None if self._fits_everywhere(sequence) else self._why_never(sequence)
         if not reason:
             self._route(sequence, now_s)
         self._num_arrivals += 1
@@ -103,7 +103,7 @@ class Cluster:
         if (instance := self.running(batch)) is None:
             return []
         ended, forked = instance.complete(batch, results, num_steps)
-        self._wake(instance)
+        self._to_decide[instance.id] = None
         actions: list[Action] = []
         for sibling in forked:
             self._home[sibling] = instance
@@ -267,7 +267,7 @@ class Cluster:
         actions: list[Action] = []
         if self.handovers.waiting:
             for action in self.handovers.start(self._decoders, now_s):
-                self._wake(action.transfer.target)
+                self._to_decide[action.transfer.target.id] = None
                 actions.append(action)
         return actions
 
@@ -293,11 +293,20 @@ class Cluster:
         self._prefillers = [i for i in everyone if i.role != "decode"]
         self._decoders = [i for i in everyone if i.role != "prefill"]
         self._splits = any(i.role == "prefill" for i in everyone)
+        is_whole = bool(self._prefillers and self._decoders)
+        self._least_context = min(i.max_context_tokens for i in everyone) if is_whole else 0
+        self._least_capacity = min(i.capacity_tokens for i in everyone) if is_whole else 0
 
     def _wake(self, instance: Instance) -> None:
         """Let the instance be asked at the next decision, unless it was lost."""
         if self.instances.get(instance.id) is instance:
             self._to_decide[instance.id] = None
+
+    def _fits_everywhere(self, sequence: Sequence) -> bool:
+        """Whether no instance will ever be too small for the sequence: the usual case, seen without asking each."""
+        request = sequence.request
+        most = request.num_prompt_tokens + request.max_new_tokens
+        return request.num_prompt_tokens <= self._least_context and most <= self._least_capacity
 
     def _why_never(self, sequence: Sequence, *phases: str) -> str | None:
         """Why no instance could serve the sequence in one of the phases (those to come unless named), or None."""
@@ -315,7 +324,9 @@ class Cluster:
         return None
 
     def _route(self, sequence: Sequence, now_s: float) -> None:
-        candidates = [i for i in self._prefillers if not i.why_never(sequence)]
+        candidates = self._prefillers
+        if not self._fits_everywhere(sequence):
+            candidates = [i for i in candidates if not i.why_never(sequence)]
         instance = choose(self.router, candidates, sequence, now_s)
         instance.enqueue(sequence)
         self._home[sequence] = instance
@@ -352,7 +363,8 @@ class Cluster:
 
     def _forget(self, sequence: Sequence) -> None:
         self._home.pop(sequence, None)
-        if all(s.is_ended for s in self._sequences.get(sequence.request.id, [])):
+        siblings = self._sequences.get(sequence.request.id, [])
+        if len(siblings) == 1 or all(s.is_ended for s in siblings):
             self._sequences.pop(sequence.request.id, None)
 
     # truth

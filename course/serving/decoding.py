@@ -7,6 +7,7 @@ step costs the same for 2 sequences as for 200, and k steps cost no more than on
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from course.serving.pool import BlockPool
@@ -30,7 +31,7 @@ class Decoding(Clock):
         self.fresh: dict[Sequence, None] = {}  # members that no batch has shown yet
         self.covered = 0
         self._num_offset_tokens = 0  # tokens computed by all members, less one per member and step of the clock
-        self._taking = [0] * pool.block_size  # how many members take a block when the clock stands at r modulo its size
+        self._taking: dict[int, int] = {}  # how many members take a block when the clock stands at r modulo its size
 
     def __len__(self) -> int:
         return len(self.members) + len(self.newcomers)
@@ -55,7 +56,7 @@ class Decoding(Clock):
         sequence._num_output -= self.steps
         sequence._num_computed -= self.steps
         self._num_offset_tokens += sequence._num_computed
-        self._taking[-sequence._num_computed % self._pool.block_size] += 1
+        self._note_taker(sequence, 1)
 
     def welcome(self) -> None:
         """No step is under way: newcomers become members."""
@@ -83,20 +84,26 @@ class Decoding(Clock):
         del self.members[sequence]
         self.fresh.pop(sequence, None)
         self._num_offset_tokens -= sequence._num_computed
-        self._taking[-sequence._num_computed % self._pool.block_size] -= 1
+        self._note_taker(sequence, -1)
         sequence._clock = ALONE
         sequence._num_output += self.steps
         sequence._num_computed += self.steps
+
+    def _note_taker(self, sequence: Sequence, change: int) -> None:
+        remainder = -sequence._num_computed % self._pool.block_size
+        if count := self._taking.get(remainder, 0) + change:
+            self._taking[remainder] = count
+        else:
+            del self._taking[remainder]
 
     # steps
 
     def bump(self, sequence: Sequence) -> None:
         """One token for one member, beside the clock."""
-        size = self._pool.block_size
-        self._taking[-sequence._num_computed % size] -= 1
+        self._note_taker(sequence, -1)
         sequence._num_output += 1
         sequence._num_computed += 1
-        self._taking[-sequence._num_computed % size] += 1
+        self._note_taker(sequence, 1)
         self._num_offset_tokens += 1
 
     def tick(self, num_steps: int) -> None:
@@ -108,12 +115,11 @@ class Decoding(Clock):
         size = self._pool.block_size
         first = self.covered % size
         if steps == self.covered + 1:
-            needed = self._taking[first]
+            needed = self._taking.get(first, 0)
         else:
             rounds, rest = divmod(steps - self.covered, size)
-            needed = rounds * len(self.members) + sum(self._taking[first : first + rest])
-            if (over := first + rest - size) > 0:
-                needed += sum(self._taking[:over])
+            needed = rounds * len(self.members)
+            needed += sum([count for r, count in self._taking.items() if (r - first) % size < rest])
         if needed:
             self._pool.promise(needed)
         self.covered = steps
@@ -126,14 +132,14 @@ class Decoding(Clock):
     @property
     def num_blocks_next(self) -> int:
         """Blocks that the next step takes."""
-        return self._taking[self.covered % self._pool.block_size]
+        return self._taking.get(self.covered % self._pool.block_size, 0)
 
     # blocks
 
     def num_unnamed(self, sequence: Sequence) -> int:
         """Blocks of a member that have no number yet."""
-        taken = self._pool.blocks_for(sequence._num_computed + self.covered)
-        return max(0, taken - len(sequence._block_table))  # one more has a number already while it takes a step alone
+        unnamed = self._pool.blocks_for(sequence._num_computed + self.covered) - len(sequence._block_table)
+        return unnamed if unnamed > 0 else 0  # one more has a number already while it takes a step alone
 
     def name_blocks(self, sequence: Sequence) -> None:
         """Bring the block table of a member up to date."""
@@ -146,6 +152,5 @@ class Decoding(Clock):
         assert all(s._clock is self for s in self.members), "a member goes by another clock"
         assert all(s._clock is ALONE for s in self.newcomers), "a newcomer counts already"
         assert self.num_context_tokens == sum(s.num_computed_tokens for s in self.members), "the context is miscounted"
-        for r, count in enumerate(self._taking):
-            assert count == sum(-s._num_computed % size == r for s in self.members), "blocks to take are miscounted"
+        assert self._taking == Counter(-s._num_computed % size for s in self.members), "blocks to take are miscounted"
         return sum(self.num_unnamed(s) for s in self.members)

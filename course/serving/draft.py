@@ -19,39 +19,42 @@ if TYPE_CHECKING:
 class Draft:
     """What is left of an instance's memory once the plan so far is carried out."""
 
+    __slots__ = (
+        "_decode_price", "_decodes_all", "_instance", "_is_simple", "_memory", "_passed", "_pool", "_price", "_priced",
+        "_released", "_revived", "_used", "num_free_blocks", "num_free_host_blocks", "num_tokens", "plan",
+    )  # fmt: skip
+
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._memory = instance.memory
         self._pool = instance.memory.pool
-        self._plan = Plan()
+        self.plan = Plan()  # so far
         self._used: set[Sequence] = set()  # each sequence may appear in a plan once
         self._released: dict[int, int] = {}  # references that the plan's preemptions and copies drop
         self._revived: set[int] = set()  # cached blocks that the plan's admissions bring back into use
         self._priced: tuple[Sequence, int] | None = None  # the last chunk asked for while nothing was added since
         self._price = 0  # in free blocks
+        self._decode_price: int | None = None  # the same of one token for all that decode
         self.num_free_blocks = self._pool.num_free_blocks
         self.num_tokens = 0
         self._passed: list[Chunk] = []  # the chunks again, where nobody else can change them
         self._is_simple = True  # only chunks, and perhaps all decodes
         self._decodes_all = False
-        if self._memory.host:
-            self.num_free_host_blocks = self._memory.host.num_free_blocks
-        else:
-            self.num_free_host_blocks = 0
-
-    @property
-    def plan(self) -> Plan:
-        """The plan so far."""
-        return self._plan
+        self.num_free_host_blocks = self._memory.host.num_free_blocks if self._memory.host else 0
 
     @property
     def num_running(self) -> int:
         """Sequences that run once the plan is carried out (a prompt with n > 1 counts n)."""
-        admitted = sum(c.sequence.num_slots for c in self._plan.chunks if c.sequence.state is not State.RUNNING)
-        preempted = sum(p.sequence.num_slots for p in self._plan.preempt)
         running, decoding = self._instance.running, self._instance.decoding
-        unforked = sum(s.num_slots - 1 for s in running if s not in decoding) if len(running) > len(decoding) else 0
-        return len(running) + unforked + admitted - preempted
+        num = len(running)
+        if num > len(decoding):
+            num += sum(s.num_slots - 1 for s in running if s not in decoding)
+        for sequence, _ in self.plan.chunks:
+            if sequence._state is not State.RUNNING:
+                num += sequence.num_slots
+        for sequence, _ in self.plan.preempt:
+            num -= sequence.num_slots
+        return num
 
     def vouches_for(self, plan: Plan) -> bool:
         """Whether this plan is the one that was drafted here, entry by entry: it need not be checked again then.
@@ -60,7 +63,7 @@ class Draft:
         """
         return (
             self._is_simple
-            and plan is self._plan
+            and plan is self.plan
             and plan.chunks == self._passed
             and plan.decode_all is self._decodes_all
             and not (plan.preempt or plan.refuse)
@@ -85,11 +88,11 @@ class Draft:
         hits = self._memory.cached_prefix(sequence)
         return total - len(hits) + sum(self._is_idle(block) for block in hits)
 
-    def can_add(self, sequence: Sequence, num_tokens: int) -> bool:
-        """Whether there are blocks for ``num_tokens`` more tokens of the sequence."""
+    def can_add(self, sequence: Sequence, num_tokens: int, num_spare_blocks: int = 0) -> bool:
+        """Whether there are blocks for ``num_tokens`` more tokens of the sequence, and some to spare."""
         self._price = self.blocks_needed(sequence, num_tokens)
         self._priced = sequence, num_tokens
-        return self._price <= self.num_free_blocks
+        return self._price + num_spare_blocks <= self.num_free_blocks
 
     def add(self, sequence: Sequence, num_tokens: int) -> None:
         """Run the next ``num_tokens`` known tokens of a sequence, admitting it if it waits."""
@@ -117,12 +120,14 @@ class Draft:
         self.num_free_blocks -= needed
         self.num_tokens += num_tokens
         chunk = Chunk(sequence, num_tokens)
-        self._plan.chunks.append(chunk)
+        self.plan.chunks.append(chunk)
         self._passed.append(chunk)
 
     def can_decode_all(self) -> bool:
         """Whether there are blocks for one more token of every sequence that decodes."""
-        return self._memory.blocks_for_decodes() <= self.num_free_blocks
+        if self._decode_price is None:
+            self._decode_price = self._memory.blocks_for_decodes()
+        return self._decode_price <= self.num_free_blocks
 
     def decode_all(self) -> None:
         """Run one token of every sequence that decodes."""
@@ -130,16 +135,15 @@ class Draft:
         for sequence in self._used:
             if sequence in decoding:
                 raise PlanError(f"{sequence!r} appears twice in one plan: decode_all includes it")
-        needed = self._memory.blocks_for_decodes()
-        if needed > self.num_free_blocks:
+        if not self.can_decode_all():
             raise PlanError(
-                f"decode_all needs {needed} blocks for {len(decoding)} sequences but {self.num_free_blocks} are free; "
-                "preempt some or run fewer"
+                f"decode_all needs {self._decode_price} blocks for {len(decoding)} sequences but "
+                f"{self.num_free_blocks} are free; preempt some or run fewer"
             )
-        self.num_free_blocks -= needed
+        self.num_free_blocks -= self._decode_price or 0
         self.num_tokens += len(decoding)
         self._priced = None
-        self._plan.decode_all = self._decodes_all = True
+        self.plan.decode_all = self._decodes_all = True
 
     # preemptions and refusals
 
@@ -166,7 +170,7 @@ class Draft:
             if self._released[block] == self._pool.references(block) and block not in self._revived:
                 self.num_free_blocks += 1
         self._priced, self._is_simple = None, False
-        self._plan.preempt.append(Preemption(sequence, swap))
+        self.plan.preempt.append(Preemption(sequence, swap))
 
     def refuse(self, sequence: Sequence, reason: str) -> None:
         """Turn away a request that has not begun."""
@@ -175,15 +179,15 @@ class Draft:
             raise PlanError(f"{sequence!r} has begun, so it cannot be refused any more")
         self._used.add(sequence)
         self._is_simple = False
-        self._plan.refuse.append(Refusal(sequence, reason))
+        self.plan.refuse.append(Refusal(sequence, reason))
 
     def wake_at(self, time_s: float) -> None:
         """Ask to be called again at ``time_s`` even if nothing happens until then."""
         if not isinstance(time_s, int | float) or not self._instance.now_s < time_s < inf:
             raise PlanError(f"wake_at_s must be a time after now ({self._instance.now_s} s), got {time_s!r}")
-        earlier = self._plan.wake_at_s
+        earlier = self.plan.wake_at_s
         self._is_simple = False
-        self._plan.wake_at_s = time_s if earlier is None else min(earlier, time_s)
+        self.plan.wake_at_s = time_s if earlier is None else min(earlier, time_s)
 
     # inside
 
@@ -194,11 +198,11 @@ class Draft:
             raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not on instance {self._instance.id}")
         if sequence in self._instance.busy:
             raise PlanError(f"{sequence!r} is in the pipeline already; it can run again when it comes out")
-        if sequence in self._used or (self._plan.decode_all and sequence in self._instance.decoding):
+        if sequence in self._used or (self.plan.decode_all and sequence in self._instance.decoding):
             raise PlanError(f"{sequence!r} appears twice in one plan")
 
     def _start(self, sequence: Sequence) -> int:
-        if sequence._num_computed or sequence._state is State.RUNNING:
+        if sequence._num_computed or sequence._state is State.RUNNING or not self._pool.prefix_cache:
             return sequence.num_computed_tokens
         return len(self._memory.cached_prefix(sequence)) * self._pool.block_size
 

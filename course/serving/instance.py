@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import takewhile
+from math import inf
 from typing import Literal, NamedTuple, get_args
 
 from course.errors import UserError
@@ -65,8 +66,8 @@ class Instance:
         self.role: Role = role
         self.scheduler = scheduler
         self.memory = Memory(make_pool(num_blocks, block_size, prefix_cache), num_host_blocks)
-        self._capacity_tokens = num_blocks * block_size
-        self._max_context_tokens = max_context_tokens
+        self.capacity_tokens = num_blocks * block_size
+        self.max_context_tokens = inf if max_context_tokens is None else max_context_tokens
         self.waiting: OrderedDict[Sequence, None] = OrderedDict()
         self.running: dict[Sequence, None] = {}
         self.decoding = self.memory.decoding  # those of `running` whose last step sampled a token
@@ -102,15 +103,15 @@ class Instance:
 
     def why_never(self, sequence: Sequence) -> str | None:
         """Why the sequence could not run here even alone, or None if it could."""
-        longest = self._max_context_tokens
-        if longest is not None and sequence.num_prompt_tokens > longest:
+        longest = self.max_context_tokens
+        if sequence.num_prompt_tokens > longest:
             return (
                 f"request {sequence.request.id} has a prompt of {sequence.num_prompt_tokens} tokens and the model of "
                 f"instance {self.id} a context of {longest}; shorten the prompt"
             )
         pool = self.memory.pool
         most = sequence.num_known_tokens if self.role == "prefill" else sequence.num_tokens_at_most
-        if most <= self._capacity_tokens:
+        if most <= self.capacity_tokens:
             return None
         return (
             f"request {sequence.request.id} may need {most} tokens = {pool.blocks_for(most)} blocks of "
@@ -302,10 +303,11 @@ class Instance:
         if not self.in_flight:
             self.memory.settle()
         self._count(batch, num_steps)
-        if self.decoding.covered < self.decoding.steps:
-            self.decoding.cover(self.decoding.steps)
-        if self.decoding.newcomers:
-            self.decoding.welcome()
+        decoding = self.decoding
+        if decoding.covered < decoding.steps:
+            decoding.cover(decoding.steps)
+        if decoding.newcomers:
+            decoding.welcome()
         if not batch.ticks:
             self._count_alone(batch)
         forked = self._count_prompts(batch) if batch.prompts else []
@@ -458,7 +460,7 @@ class Instance:
         for batch in self.in_flight:
             if batch.swap_out:
                 return False
-        return self.memory.pool.can_allocate(num_blocks)
+        return num_blocks <= self.memory.pool.num_free_blocks
 
     def reserve(self, transfer_id: int, sequence: Sequence) -> list[int]:
         """Blocks to receive the sequence's computed tokens."""

@@ -42,21 +42,23 @@ class Run:
     end_s: float = 0.0  # when the step ``end`` ends
 
     @classmethod
-    def of(cls, batch: Batch, cost: CostModel, now_s: float) -> Run:
-        """A new run of steps of that batch, from now on."""
-        if batch.only_decodes:
-            return cls(batch, now_s, *cost.decode_series_s(batch))
-        return cls(batch, now_s, cost.batch_s(batch), 0.0)
+    def of(cls, batch: Batch, cost: CostModel, now_s: float, last: Run | None) -> Run:
+        """The steps of that batch from now on: a new run, or more of the last one where its series goes on."""
+        if not batch.only_decodes:
+            return cls(batch, now_s, cost.batch_s(batch), 0.0)
+        if last and last._continues_as(batch, now_s):
+            last.batch = batch
+            return last
+        return cls(batch, now_s, *cost.decode_series_s(batch))
 
-    def continues(self, batch: Batch, now_s: float) -> bool:
-        """Whether the batch is the next step of the same series: the same sequences, without a pause."""
+    def _continues_as(self, batch: Batch, now_s: float) -> bool:
+        """Whether a batch that only decodes is the next step of this series: the same sequences, without a pause."""
         return (
-            self.batch.decodes == batch.decodes
-            and self.batch.ticks is batch.ticks
-            and batch.only_decodes
-            and self.batch.only_decodes
+            self.end_s == now_s
             and self.end == self.done
-            and self.end_s == now_s
+            and self.batch.decodes == batch.decodes
+            and self.batch.ticks is batch.ticks
+            and self.batch.only_decodes
         )
 
     def time_s(self, step: int) -> float:

@@ -204,10 +204,7 @@ class VirtualDriver:
         if lane.instance.num_stages > 1:
             self._enter_pipeline(batch, lane, now_s)
             return
-        run = lane.run
-        if run is None or not run.continues(batch, now_s):
-            run = lane.run = Run.of(batch, lane.cost, now_s)
-        run.batch = batch
+        run = lane.run = Run.of(batch, lane.cost, now_s, lane.run)
         lane.started_s = now_s
         num_steps = 1
         if batch.holds > 1 and not self.single_step:
@@ -253,7 +250,9 @@ class VirtualDriver:
     def _end_after(self, lane: Lane, run: Run, num_steps: int) -> None:
         run.end = run.done + num_steps
         run.end_s = run.time_s(run.end)
-        lane.end = self.at(run.end_s, self._finish, lane, run, rank=0)
+        lane.end = [run.end_s, 0, self._num_pushed, self._finish, (lane, run)]
+        heappush(self._events, lane.end)
+        self._num_pushed += 1
         if num_steps > 1:
             self._long[lane] = None
         else:
@@ -267,7 +266,7 @@ class VirtualDriver:
                 continue
             step = run.last_step_by(now_s)
             if (num_steps := step - run.done) > 0:
-                if run.time_s(step) == now_s:
+                if run.time_s(step) == now_s:  # its end is an event of this instant
                     if lane.end:
                         lane.end[3] = None
                     self._end_after(lane, run, num_steps)

@@ -143,7 +143,7 @@ def admit(
     ``watermark`` (a share of all blocks, rounded down, kept for the growth of what runs), or if nothing runs. Nobody is
     admitted in a step that preempts.
     """
-    if draft.plan.preempt:
+    if draft.plan.preempt or not view.waiting:
         return
     most = ANY if max_num_sequences is None else max_num_sequences
     num_running = draft.num_running
@@ -157,7 +157,7 @@ def admit(
         if count < 1 or (count > available and admitted):
             break
         spare = int(watermark * view.num_blocks) if num_running else 0
-        if draft.blocks_needed(sequence, left) + spare > draft.num_free_blocks:
+        if not draft.can_add(sequence, left, spare):
             break
         draft.add(sequence, count)
         admitted = True

@@ -34,21 +34,23 @@ class Turns:
         """The step that was planned last is over: note who came meanwhile, and let those that ran stand behind them."""
         if not self.has_limit:
             return
+        decoding = view.decoding
         come: list[Sequence] = []
-        for sequence in reversed(view.decoding):
+        for sequence in reversed(decoding):
             if sequence in self._place:
                 break
             come.append(sequence)
-        come.reverse()
         if self._ran is None:  # all go to the end, in the order in which they stand: the same as newcomers to the head
-            self._head -= len(come)
-            self._place.update(zip(come, range(self._head + 1, self._head + 1 + len(come)), strict=True))
+            for sequence in come:
+                self._place[sequence] = self._head
+                self._head -= 1
         else:
+            come.reverse()
             self._queue_up(come)
-            self._queue_up([s for s in self._ran if s in view.decoding])
+            self._queue_up([s for s in self._ran if s in decoding])
         self._ran = []
-        if come and len(self._place) > 2 * len(view.decoding) + 16:
-            self._place = {s: place for s, place in self._place.items() if s in view.decoding}
+        if come and len(self._place) > 2 * len(decoding) + 16:
+            self._place = {s: place for s, place in self._place.items() if s in decoding}
 
     def run(self, view: InstanceView, draft: Draft, preempt: Preempt) -> int:
         """One token for those whose turn it is, as far as blocks go; where they do not, the latest arrived yields.
