@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     to_stdout = args.json == "-"
     json_file = Path(args.json) if args.json and not to_stdout else None
-    for path in (json_file, args.figure):
-        check_writable(path)
+    check_writable(json_file, args.figure)
     experiment = load_experiment(args.experiment, args.overrides)
     found = goodput(experiment, start=args.start, tolerance=args.tolerance)
     result = {"experiment": experiment.name, **as_json(found)}
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         write_text(json_file, [json.dumps(result, indent=2), "\n"])
     if args.figure:
         page = goodput_curve(found, f"How many keep their limits: {experiment.name}")
-        write_text(args.figure, [page.to_html(include_plotlyjs=True, full_html=True)])
+        write_text(args.figure, [page.to_html(include_plotlyjs=True, full_html=True, div_id="curve")])
     print(json.dumps(result) if to_stdout else "\n".join([*table(found), "", goodput_summary(found)]))
     return 0
 

@@ -59,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
     to_stdout = args.json == "-"
     json_file = Path(args.json) if args.json and not to_stdout else None
-    for path in (json_file, args.figure):
-        check_writable(path)
+    check_writable(json_file, args.figure)
     experiment = load_experiment(args.experiment, args.overrides)
     machines = Machines(args.gpus, args.gpus if args.gpus_per_node is None else args.gpus_per_node)
     kinds: list[Affinity] = ["high", "low"] if args.affinity == "both" else [args.affinity]
@@ -93,6 +92,8 @@ def workers(backend: str | None, jobs: int, scheduler: str | None) -> AbstractCo
 
     if jobs == 0:
         raise UserError("--jobs must not be 0; leave it out to use all cores")
+    if scheduler is not None and backend != "dask":
+        raise UserError("--scheduler goes with --backend dask; give both or leave it out")
     options = {} if scheduler is None else {"scheduler_host": scheduler}
     try:
         if backend == "ray":
@@ -197,5 +198,5 @@ def write_figure(path: Path, found: list[Search]) -> None:
     parts = []
     for number, each in enumerate(found):
         figure = placement_map(each.placement.layout, f"Algorithm {ALGORITHMS[each.affinity]}: which GPU does what")
-        parts.append(figure.to_html(include_plotlyjs=number == 0, full_html=False))
+        parts.append(figure.to_html(include_plotlyjs=number == 0, full_html=False, div_id=f"placement-{number}"))
     write_text(path, ["<!doctype html><meta charset='utf-8'><title>Placement</title>", *parts, "\n"])

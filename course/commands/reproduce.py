@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     to_stdout = args.json == "-"
     json_file = Path(args.json) if args.json and not to_stdout else None
-    for path in (json_file, args.markdown):
-        check_writable(path)
+    check_writable(json_file, args.markdown)
     entries = entries_named(args.name)
     if args.list:
         print("\n".join(f"{entry.name:<24}{entry.paper}, {entry.place}" for entry in entries))

@@ -52,8 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     to_stdout = args.json == "-"
     json_file = Path(args.json) if args.json and not to_stdout else None
-    for path in (json_file, args.per_request, args.timeline):
-        check_writable(path)
+    check_writable(json_file, args.per_request, args.timeline)
     experiment = load_experiment(args.experiment, args.overrides)
     simulation = simulate(experiment, make_cluster=_watched(args.timeline))
     if args.timeline:

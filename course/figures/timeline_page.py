@@ -31,7 +31,8 @@ _PAGE = """<!DOCTYPE html>
 def timeline_page(records: Sequence[RequestRecord], history: History, title: str) -> str:
     """HTML: the timeline with its axis on top, and a sentence that sums it up. It follows the reader's theme."""
     figure = with_head(timeline(records, history, title))
-    html = figure.to_html(include_plotlyjs=True, full_html=False, config={"responsive": True, "displaylogo": False})
+    config = {"responsive": True, "displaylogo": False}
+    html = figure.to_html(include_plotlyjs=True, full_html=False, config=config, div_id="timeline")
     return _PAGE.format(title=escape(title), figure=html, summary=escape(timeline_summary(records, history)))
 
 

@@ -88,8 +88,7 @@ def find_goodput(
         raise UserError(f"the wanted attainment is a share above 0 and up to 1, got {wanted}")
     if not 0 < start < math.inf:
         raise UserError(f"the search needs a positive rate to start from, got {start}")
-    if not 0 < tolerance <= 1:
-        raise UserError(f"the tolerance is a share above 0 and up to 1 such as 0.02, got {tolerance}")
+    check_tolerance(tolerance)
     trials: list[Trial] = []
 
     def reaches(rate: float) -> bool:
@@ -98,6 +97,12 @@ def find_goodput(
 
     good, miss = largest_good(reaches, start, tolerance, max_rate)
     return Goodput(good, miss, wanted, tuple(sorted(trials)), num_gpus)
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise UserError for a tolerance at which no search would end."""
+    if not 0 < tolerance <= 1:
+        raise UserError(f"the tolerance is a share above 0 and up to 1 such as 0.02, got {tolerance}")
 
 
 def largest_good(
@@ -147,7 +152,7 @@ def goodput(
     return find_goodput(
         lambda rate: try_rate(experiment, rate),
         slo.attainment,
-        start=start or (own if own and own < math.inf else 1.0),
+        start=start if start is not None else (own if own and own < math.inf else 1.0),
         tolerance=tolerance,
         max_rate=min(max_rate, max_useful_rate(Setup(experiment).workload, slo)),
         num_gpus=experiment.num_gpus,

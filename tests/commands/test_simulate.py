@@ -74,6 +74,7 @@ def test_a_preset_by_name(capsys: pytest.CaptureFixture[str]):
         ),
         (["TOML", "--set", "model=opt-175b"], "course: instances.0.tp: opt-175b with tp=1 and pp=1 puts"),
         (["TOML", "--json", "no/such/folder/r.json"], "course: there is no folder no/such/folder"),
+        (["TOML", "--json", "same", "--per-request", "./same"], "course: two outputs would be written to same; name"),
         (["TOML", "--timeline", "."], "course: . is a folder; name a file"),
         (["TOML", "--sets", "a=b"], "course: unrecognized arguments"),
     ],

@@ -22,6 +22,7 @@ def run(num: int) -> tuple[Simulation, WatchedCluster]:
 def test_a_page_that_needs_nothing_else():
     simulation, cluster = run(5)
     page = timeline_page(simulation.records, cluster.history, "a < b")
+    assert page == timeline_page(simulation.records, cluster.history, "a < b"), "the same run, the same bytes"
     assert page.startswith("<!DOCTYPE html>")
     assert "<title>a &lt; b</title>" in page
     assert "src=" not in page.split("</head>")[0]

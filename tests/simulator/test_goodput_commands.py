@@ -52,8 +52,11 @@ def test_goodput_prints_the_curve_and_the_answer(experiment, capsys):
 
 
 def test_goodput_as_json_and_as_a_page(experiment, tmp_path, capsys):
-    page = tmp_path / "curve.html"
+    page, again = tmp_path / "curve.html", tmp_path / "again.html"
+    assert run("goodput", experiment, "--tolerance", "0.1", "--figure", again) == 0
+    capsys.readouterr()
     assert run("goodput", experiment, "--tolerance", "0.1", "--json", "-", "--figure", page) == 0
+    assert page.read_bytes() == again.read_bytes()
     result = json.loads(capsys.readouterr().out)
     assert result["goodput_per_gpu"] == result["goodput"] / 2
     assert result["goodput"] < result["first_miss"] <= result["goodput"] * 1.1
@@ -92,6 +95,11 @@ def test_place_prints_both_algorithms_and_draws_the_choice(experiment, tmp_path,
         (("place", "X", "--gpus", "1"), "2 GPUs or more"),
         (("place", "X", "--gpus", "2", "--jobs", "0"), "--jobs"),
         (("place", "X", "--gpus", "2", "--backend", "nowhere"), "nowhere"),
+        (("place", "X", "--gpus", "2", "--scheduler", "tcp://head:8786"), "--scheduler goes with --backend dask"),
+        (("place", "X", "--gpus", "2", "--tolerance", "0"), "the tolerance is a share above 0"),
+        (("place", "X", "--gpus", "2", "--tolerance", "nan", "--exact"), "the tolerance is a share above 0"),
+        (("place", "X", "--gpus", "2", "--json", "same", "--figure", "same"), "two outputs would be written to same"),
+        (("goodput", "X", "--start", "0"), "positive rate to start from, got 0"),
         (("place", "X", "--gpus", "2", "--rate", "1000", "--jobs", "1", "--tolerance", "0.5"), "1000 requests/s need"),
         (("goodput", "X", "--set", "slo="), "slo.ttft and slo.tpot are missing"),
         (("goodput", "X", "--start", "-1"), "positive rate"),

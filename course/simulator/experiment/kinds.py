@@ -111,7 +111,7 @@ COUNT = whole(1)
 COUNT_OR_ZERO = whole(0)
 MOST_REQUESTS = 100_000_000
 """More would fill the memory of the machine that simulates: a million take about 0.5 GB."""
-MOST_INSTANCES = 4_000
+MOST_INSTANCES = 4_096
 """Of one kind. Every choice of a router looks at all of them: more would make a run of hours."""
 POSITIVE = number("a positive number", 0.0, open_low=True)
 POSITIVE_OR_ZERO = number("a number, at least 0", 0.0, finite=True)

@@ -10,6 +10,9 @@ from course.errors import UserError
 from course.simulator.parallel import Split
 from course.simulator.shapes import ModelShape
 
+MOST_GPUS = 4096
+"""The chosen placement is simulated as one cluster; with more it would take many minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machines:
@@ -28,6 +31,8 @@ class Machines:
                 f"a placement needs at least 1 GPU in nodes of at least 1, got {self.num_gpus} in nodes of "
                 f"{self.gpus_per_node}"
             )
+        if self.num_gpus > MOST_GPUS:
+            raise UserError(f"a placement takes at most {MOST_GPUS} GPUs, got {self.num_gpus}")
         if self.num_gpus % self.gpus_per_node:
             raise UserError(
                 f"{self.num_gpus} GPUs do not fill nodes of {self.gpus_per_node}; "

@@ -9,7 +9,7 @@ from typing import Literal
 
 from course.errors import UserError
 from course.simulator.experiment.spec import Experiment
-from course.simulator.goodput import Goodput, goodput
+from course.simulator.goodput import Goodput, check_tolerance, goodput
 from course.simulator.placement.algorithms import Placement, place_pairs, place_singles
 from course.simulator.placement.layout import lay_out_singles
 from course.simulator.placement.machines import Candidate, Machines, pair_candidates, single_candidates
@@ -62,6 +62,7 @@ def search(
     """
     if rate is not None and not 0 < rate < math.inf:
         raise UserError(f"the traffic to carry must be a positive rate, got {rate}")
+    check_tolerance(tolerance)
     shape = load_shape(experiment.model)
     candidates = list((single_candidates if affinity == "high" else pair_candidates)(shape, machines))
     outcomes = (_judge_all if exact else _find_best)(experiment, machines, candidates, tolerance)

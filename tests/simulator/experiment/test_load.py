@@ -129,7 +129,7 @@ MISTAKES = [
     ({"workload.prompt_sigma": math.inf}, "workload.prompt_sigma must be a number, at least 0, got inf"),
     ({"network.latency_us": math.inf}, "network.latency_us must be a number, at least 0, got inf"),
     ({"workload.requests": 10**12}, "workload.requests must be a whole number, 1 to 100000000, got 1000000000000"),
-    ({"instances.0.count": 10**6}, "instances.0.count must be a whole number, 0 to 4000, got 1000000"),
+    ({"instances.0.count": 10**6}, "instances.0.count must be a whole number, 0 to 4096, got 1000000"),
     ({"hardware": "a100"}, "hardware: unknown hardware 'a100': the nearest is 'a100-80gb'"),
     ({"model": 13}, "model must be text in quotes, got 13"),
     ({"seed": -1}, "seed must be a whole number, at least 0, got -1"),

@@ -66,7 +66,7 @@ def test_candidates_say_what_they_are():
     assert c.num_gpus == 6
 
 
-@pytest.mark.parametrize("sizes", [(0, 1), (4, 0), (6, 4)])
+@pytest.mark.parametrize("sizes", [(0, 1), (4, 0), (6, 4), (10**8, 8)])
 def test_machines_that_do_not_add_up_are_refused(sizes):
     with pytest.raises(UserError, match="GPU"):
         Machines(*sizes)
