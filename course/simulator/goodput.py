@@ -112,6 +112,8 @@ def largest_good(
     good, miss = _bracket(reaches, min(start, max_rate), max_rate)
     while good > 0 and miss < math.inf and miss - good > tolerance * good:
         middle = (good + miss) / 2
+        if not good < middle < miss:  # neighbours among floating-point numbers
+            break
         if reaches(middle):
             good = middle
         else:

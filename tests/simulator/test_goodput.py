@@ -89,6 +89,11 @@ def test_which_limit_is_the_tight_one():
     assert Goodput(1.0, 2.0, 0.4, trials).limits == ()
 
 
+def test_it_ends_where_no_number_lies_between():
+    found = find_goodput(cliff(5.3), 0.9, tolerance=1e-18)
+    assert found.rate <= 5.3 < found.miss == math.nextafter(found.rate, 6)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"wanted": 0}, {"wanted": 1.1}, {"start": 0}, {"start": math.inf}, {"tolerance": 0}, {"tolerance": math.nan}],
