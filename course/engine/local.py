@@ -41,6 +41,7 @@ class LocalEngine:
         prefix_cache: whether prompts and answers that begin alike share their blocks.
         clock: seconds, monotonic.
         make_pool: the pool of blocks, of (num_blocks, block_size, prefix_cache); see `course.serving.allocator`.
+        make_cluster: a class of cluster that watches what happens.
 
     Raises UserError for an unknown model or scheduler and for sizes that make no cache. A call
     that raises leaves what is being served as it was.
@@ -57,6 +58,7 @@ class LocalEngine:
         prefix_cache: bool = False,
         clock: Callable[[], float] = time.perf_counter,
         make_pool: Callable[[int, int, bool], BlockPool] = BlockPool,
+        make_cluster: Callable[[list[Instance]], Cluster] = Cluster,
     ) -> None:
         policy = make_scheduler(scheduler) if isinstance(scheduler, str) else scheduler
         if num_host_blocks < 0:
@@ -70,7 +72,7 @@ class LocalEngine:
             make_pool=make_pool,
         )
         self.model = load_model(model) if isinstance(model, str) else model
-        self.cluster = Cluster([self.instance])
+        self.cluster = make_cluster([self.instance])
         self.executor = Executor(self.model.network, num_blocks, block_size, num_host_blocks, prefix_cache)
         self.answers: dict[tuple[int, int], Answer] = {}  # those that have not ended
         self.wake_at_s: float | None = None  # when a scheduler asked to be asked again

@@ -8,6 +8,7 @@ readers who cannot see it and for tests that compare notebooks.
 ``watch``                records what each instance of a cluster ran, on either clock
 ``spans``                from that record to what each request and each instance was doing when
 ``timeline``             who runs when
+``steps``                who runs in which step, as a grid
 ``latency``              TTFT and TPOT side by side, as distributions
 ``overview``             both of these in one picture
 ``gaps``                 the tokens of a stream over time, stalls marked
@@ -26,7 +27,8 @@ from course.figures.latency import latency_distributions, latency_summary
 from course.figures.overview import serving_overview, serving_summary
 from course.figures.prompt_cost import PromptCost, prompt_cost, prompt_cost_summary
 from course.figures.roofline import Dot, Roof, phases_under_roof, phases_under_roof_summary, roofline, roofline_summary
-from course.figures.timeline import timeline, timeline_summary
+from course.figures.steps import steps_grid, steps_summary
+from course.figures.timeline import timeline, timeline_summary, timelines, timelines_summary
 from course.figures.watch import ChunkRun, History, Move, Step, WatchedCluster
 
 __all__ = [
@@ -55,8 +57,12 @@ __all__ = [
     "roofline_summary",
     "serving_overview",
     "serving_summary",
+    "steps_grid",
+    "steps_summary",
     "timeline",
     "timeline_summary",
+    "timelines",
+    "timelines_summary",
     "token_gaps",
     "token_gaps_summary",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -44,6 +44,24 @@ def timeline(records: Sequence[RequestRecord], history: History, title: str = "W
     height = 140 + ROW_PX * (len(rows) + len(history.roles))
     axes = timeline_axes(rows)
     return new_figure(timeline_traces(bars), title, height=height, barmode="overlay", **axes)
+
+
+def timelines(runs: Mapping[str, tuple[Sequence[RequestRecord], History]], title: str = "Who runs when") -> go.Figure:
+    """Runs of one instance each, below one another on one time axis; the instance's row has the name of the run."""
+    rows: list[Row] = []
+    bars: list[Bar] = []
+    for name, (records, history) in runs.items():
+        top = rows[-1].y + 1.6 if rows else 0.0
+        its_rows, its_bars = layout_rows(records, history)
+        rows += [Row(top + y, name if label.startswith("worker") else label) for y, label in its_rows]
+        bars += [bar._replace(y=top + bar.y) for bar in its_bars]
+    height = 140 + ROW_PX * (len(rows) + 3 * len(runs))
+    return new_figure(timeline_traces(bars), title, height=height, barmode="overlay", **timeline_axes(rows))
+
+
+def timelines_summary(runs: Mapping[str, tuple[Sequence[RequestRecord], History]]) -> str:
+    """The summaries of the runs, by name."""
+    return " ".join(f"{name}: {timeline_summary(*run)}" for name, run in runs.items())
 
 
 def timeline_summary(records: Sequence[RequestRecord], history: History) -> str:
@@ -121,7 +139,7 @@ def timeline_axes(rows: Sequence[Row], panel: str = "") -> dict[str, Any]:
     """Time to the right in ms, rows downwards; of many requests only some are labelled."""
     requests = sum(row.label.startswith("request") for row in rows)
     every = -(-requests // MOST_LABELS) if requests else 1
-    shown = [row for i, row in enumerate(reversed(rows)) if row.label.startswith("worker") or i % every == 0]
+    shown = [row for i, row in enumerate(reversed(rows)) if not row.label.startswith("request") or i % every == 0]
     ticks = {"tickvals": [row.y for row in shown], "ticktext": [row.label for row in shown]}
     yaxis = {"range": [max((row.y for row in rows), default=0) + 0.7, -0.9], "showgrid": False, "ticks": "", **ticks}
     yaxis["tickfont"] = {"size": 13}
