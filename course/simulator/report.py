@@ -39,7 +39,7 @@ def _about_lengths(simulation: Simulation) -> list[str]:
     if workload.scale < 1:
         said.append(f"lengths scaled by {workload.scale:.3f} so that 95 % of prompt + answer fit the context")
     if workload.num_clipped:
-        said.append(f"{workload.num_clipped} answers cut at the end of the context")
+        said.append(f"{workload.num_clipped} answers cut short, by the end of the context or by max_new_tokens")
     return said
 
 

@@ -41,6 +41,13 @@ def test_every_request_is_served():
     assert simulation.wall_s > 0
 
 
+def test_answers_that_were_cut_are_reported():
+    assert "20 answers cut short, by the end of the context or by max_new_tokens" in report(
+        run(**{"workload.max_new_tokens": 32})
+    )
+    assert "cut" not in report(run())
+
+
 def test_the_result_has_the_names_of_vllm_and_ours():
     simulation = run(**{"slo.ttft": 0.2, "slo.tpot": 0.1})
     result = json.loads(json.dumps(simulation.result(), allow_nan=False))

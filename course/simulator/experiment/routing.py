@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from course.errors import UserError
@@ -12,12 +12,16 @@ from course.serving.predictor import Buckets
 from course.serving.routers import ROUTERS, Router, make_router
 from course.serving.routers.splitwise import SplitwisePools
 from course.simulator.estimate import CostEstimator
+from course.simulator.experiment.kinds import CHANCE, COUNT, COUNT_OR_ZERO
 from course.simulator.experiment.spec import Experiment
 from course.simulator.run import CostModel
 from course.workload.request import Workload
 
 PREDICTION = ("accuracy", "width")
 """Parameters of a router that takes a predictor: how often it names the right bucket of answer lengths, how wide."""
+
+_MADE_HERE = ("predictor", "estimator")
+_KINDS = {"accuracy": CHANCE, "width": COUNT, "heavy_tokens": COUNT_OR_ZERO, "seed": COUNT_OR_ZERO}
 
 
 def make_routers(experiment: Experiment, costs: Mapping[int, CostModel], workload: Workload) -> tuple[Router, Router]:
@@ -46,6 +50,7 @@ def _router(
     where = f"router.{phase}_parameters" if parameters else f"router.{phase}"
     takes = inspect.signature(ROUTERS[name]).parameters
     try:
+        _check(name, parameters, takes)
         if "predictor" in takes:
             prediction = {key: parameters.pop(key) for key in PREDICTION if key in parameters}
             if prediction:
@@ -66,6 +71,18 @@ def _router(
         return router
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def _check(name: str, parameters: dict[str, Any], takes: Iterable[str]) -> None:
+    """Raise UserError for a parameter that is not there to be set, or not of its kind."""
+    known = [key for key in takes if key not in _MADE_HERE]
+    if "predictor" in takes:
+        known += PREDICTION
+    for key, value in parameters.items():
+        if known and key not in known:
+            raise UserError(f"router {name!r} has no parameter {key!r}; it has {', '.join(known)}")
+        if key in _KINDS:
+            parameters[key] = _KINDS[key].value(key, value)  # 200.0 is 200
 
 
 def _limit(experiment: Experiment, name: str) -> float:

@@ -134,7 +134,28 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         {"router.decode": "tetri-infer", "router.decode_parameters": {"accuracy": 2}},
         "decode_parameters: accuracy",
     ),
-    ({"router.decode": "tetri-infer", "router.decode_parameters": {"acuracy": 1}}, "has no parameter 'acuracy'"),
+    (
+        {"router.decode": "tetri-infer", "router.decode_parameters": {"acuracy": 1}},
+        "'tetri-infer' has no parameter 'acuracy'; it has heavy_tokens, seed, accuracy, width",
+    ),
+    ({"router.decode": "tetri-infer", "router.decode_parameters": {"predictor": 3}}, "no parameter 'predictor'"),
+    ({"router.prefill": "taichi", "router.prefill_parameters": {"estimator": 3}}, "no parameter 'estimator'"),
+    (
+        {"router.decode": "tetri-infer", "router.decode_parameters": {"accuracy": "high"}},
+        "router.decode_parameters: accuracy must be a number from 0 to 1, got 'high'",
+    ),
+    (
+        {"router.decode": "tetri-infer", "router.decode_parameters": {"width": 2.5}},
+        "router.decode_parameters: width must be a whole number, at least 1, got 2.5",
+    ),
+    (
+        {"router.decode": "tetri-infer", "router.decode_parameters": {"heavy_tokens": "x"}},
+        "router.decode_parameters: heavy_tokens must be a whole number, at least 0, got 'x'",
+    ),
+    (
+        {"router.prefill": "power-of-two", "router.prefill_parameters": {"seed": 1.5}},
+        "router.prefill_parameters: seed must be a whole number, at least 0, got 1.5",
+    ),
     ({"hardware": __file__.replace(".py", ".json")}, "hardware: there is no profile"),
     ({"instances.1.hardware": "no.json"}, "instances.1.hardware: there is no profile no.json"),
     (
@@ -170,3 +191,12 @@ def test_prefix_caches_need_blocks_of_one_size():
     changes = {"instances.0.prefix_cache": True, "instances.1.prefix_cache": True, "instances.1.block_size": 32}
     with pytest.raises(UserError, match="instances with prefix_cache have blocks of 16 and 32 tokens"):
         Setup(experiment(**changes))
+
+
+def test_a_whole_number_may_be_written_with_a_point():
+    def served(**parameters: float) -> list[Any]:
+        changes = {"router.decode": "tetri-infer", "router.decode_parameters": parameters}
+        return [record.token_times_s for record in simulate(experiment(**changes)).records]
+
+    whole = {"accuracy": 0, "width": 20, "heavy_tokens": 40, "seed": 3}
+    assert served(**{key: float(value) for key, value in whole.items()}) == served(**whole)
