@@ -11,8 +11,10 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from course.engine.executor import Executor, Token
 from course.engine.local import LocalEngine
@@ -85,8 +87,21 @@ class StepTimer:
             self.engine.step()
             return self.clock() - start_s
         finally:
-            for request_id in {request_id for request_id, _ in self.engine.answers}:
-                self.engine.cancel(request_id)
+            self._clear()
+
+    def num_calls(self, step: StepShape) -> int:
+        """Operators of torch that one step of that shape calls, each of which takes time however little it computes."""
+        try:
+            self._fill(step)
+            with _Counter() as counter:
+                self.engine.step()
+            return counter.num_calls
+        finally:
+            self._clear()
+
+    def _clear(self) -> None:
+        for request_id in {request_id for request_id, _ in self.engine.answers}:
+            self.engine.cancel(request_id)
 
     def _fill(self, step: StepShape) -> None:
         """Let the requests in and declare computed what the step finds in the cache."""
@@ -106,6 +121,16 @@ class StepTimer:
             self.engine.step()
             self.executor.declares = False
         self._proposal.chunks, self._proposal.decode_all = chunks, bool(step.contexts)
+
+
+class _Counter(TorchDispatchMode):
+    """Counts the operators that are called while it is entered."""
+
+    num_calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.num_calls += 1
+        return func(*args, **(kwargs or {}))
 
 
 class _Proposal:

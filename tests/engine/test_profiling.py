@@ -40,9 +40,17 @@ def test_the_step_that_runs_has_the_shape_asked_for(timer: StepTimer, step: Step
     assert sorted(contexts) == sorted(step.contexts)
 
 
+def test_every_layer_calls_its_operators(timer: StepTimer) -> None:
+    layers = timer.executor.network.config.num_layers
+    per_step = [timer.num_calls(step) for step in STEPS]
+    assert min(per_step) > 7 * layers  # its matrices alone
+    assert per_step == [timer.num_calls(step) for step in STEPS]
+
+
 def test_nothing_is_left_behind(timer: StepTimer) -> None:
     for step in STEPS:
         timer.time_s(step)
+        timer.num_calls(step)
         assert timer.engine.num_unfinished == 0
         assert timer.engine.instance.memory.pool.num_used_blocks == 0
         assert not timer.executor.texts
