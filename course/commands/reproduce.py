@@ -8,6 +8,7 @@ from pathlib import Path
 
 from course.commands.outputs import check_writable
 from course.commands.simulate import write_text
+from course.errors import UserError
 
 SUMMARY = "compute published results anew and lay them beside the published numbers"
 
@@ -26,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="your copies of public traces, for entries that need one (default: data)",
     )
     parser.add_argument("--json", metavar="FILE", help="write the rows to FILE; - writes them out instead of the table")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="put the tables into FILE, between its two marks")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="put all tables into FILE, between its two marks")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,6 +43,10 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         print("\n".join(f"{entry.name:<24}{entry.paper}, {entry.place}" for entry in entries))
         return 0
+    if args.markdown:
+        if args.name:
+            raise UserError(f"--markdown writes all entries into the page; leave {args.name} out")
+        with_tables(args.markdown, [])  # a page without marks is refused now, not after minutes
     computed = []
     for each in compute(entries, args.data):
         computed.append(each)

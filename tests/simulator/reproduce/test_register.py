@@ -133,3 +133,16 @@ def test_the_command(tmp_path, capsys):
     assert "1 skipped" in capsys.readouterr().out
     assert commands.main(["reproduce", "nothing"]) == 2
     assert "the register has no 'nothing'" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_filled_is_refused_before_anything_is_computed(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("no marks\n")
+    assert commands.main(["reproduce", "--markdown", str(page)]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "has no lines" in said.err
+    page.write_text("<!-- register: how -->\nall of it\n<!-- end of register -->\n")
+    assert commands.main(["reproduce", "splitwise", "--markdown", str(page)]) == 2
+    assert "--markdown writes all entries" in capsys.readouterr().err
+    assert "all of it" in page.read_text()
