@@ -48,7 +48,7 @@ def product_by_hand(num_tokens: int, inputs: int, outputs: int, element_bytes: i
 @matrix_product.check(hint="One token: as many multiplications as weights, and as many additions.")
 def one_token(rng: np.random.Generator) -> Cases:
     for most in (1, 3, 7):
-        inputs, outputs = (int(n) for n in rng.integers(most + 1, most + 4, 2))
+        inputs, outputs = (int(n) for n in rng.choice(range(most + 1, most + 5), 2, replace=False))
         yield call(1, inputs, outputs).returns(product_by_hand(1, inputs, outputs, 2))
 
 
@@ -80,6 +80,18 @@ matrix_product.mistake(
     replace=[("2 * num_tokens * inputs * outputs", "num_tokens * inputs * outputs")],
     caught_by=one_token,
     nudge="Half of the FLOPs: each product is also added to a sum, and additions count.",
+)
+matrix_product.mistake(
+    "one addition fewer",
+    replace=[("2 * num_tokens * inputs * outputs", "num_tokens * outputs * (2 * inputs - 1)")],
+    caught_by=one_token,
+    nudge="True, a sum of n products has n - 1 additions. By custom the sum begins at 0: two FLOPs for each weight.",
+)
+matrix_product.mistake(
+    "bytes of the weights, numbers of the tokens",
+    replace=[("numbers * element_bytes", "numbers + inputs * outputs * (element_bytes - 1)")],
+    caught_by=one_token,
+    nudge="Every number takes `element_bytes` bytes, those of the tokens, too. Is a parenthesis missing?",
 )
 matrix_product.mistake(
     "moves the weights alone",
@@ -285,10 +297,10 @@ def attention(
 
 def attention_by_hand(
     num_new: int, num_cached: int, num_heads: int, num_kv_heads: int, head_dim: int, element_bytes: int
-) -> tuple[int, int]:
-    """Every head of every new token looks at every token up to itself."""
+) -> tuple[float, int]:
+    """Every head of every new token looks at every token up to itself; FLOPs as a float, so that both kinds pass."""
     text = range(num_cached + num_new)
-    flops = 0
+    flops = 0.0
     for place in text[num_cached:]:
         for _seen in text[: place + 1]:
             for _head in range(num_heads):
@@ -400,7 +412,7 @@ attention.mistake(
     "keys without values in the arithmetic",
     replace=[("4 * num_heads", "2 * num_heads")],
     caught_by=a_decode_step,
-    nudge="Half of the FLOPs. Each look is query times key and weight times value: 4 * head_dim.",
+    nudge="Half of the FLOPs. A decode looks at all cached tokens and at itself; each look costs a head 4 * head_dim.",
 )
 attention.mistake(
     "one head computes",
@@ -490,13 +502,13 @@ def some_model(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def step_by_hand(model: dict[str, Any], sequences: list[tuple[int, int]]) -> dict[str, tuple[int, int]]:
+def step_by_hand(model: dict[str, Any], sequences: list[tuple[int, int]]) -> dict[str, tuple[float, int]]:
     """Layer after layer, with the counts by hand."""
     width, num_tokens = model["element_bytes"], sum(num_new for num_new, _ in sequences)
     heads = (model["num_heads"], model["num_kv_heads"], model["head_dim"])
-    work: dict[str, tuple[int, int]] = {}
+    work: dict[str, tuple[float, int]] = {}
 
-    def add(name: str, flops: int, num_bytes: int) -> None:
+    def add(name: str, flops: float, num_bytes: int) -> None:
         before = work.get(name, (0, 0))
         work[name] = (before[0] + flops, before[1] + num_bytes)
 
@@ -557,6 +569,29 @@ step.mistake(
     replace=[(ONCE, 'work["attention"] = each[0]')],
     caught_by=a_batch_of_decodes,
     nudge="You count the attention of one sequence only. Weights are shared, caches are not: each reads its own.",
+)
+step.mistake(
+    "each sequence overwrites the one before",
+    text="""
+def step(model, sequences):
+    work = {}
+    for num_new, num_cached in sequences:
+        for name, (inputs, outputs) in model.matrices.items():
+            work[name] = matrix_product(num_new, inputs, outputs, model.element_bytes)
+        heads = (model.num_heads, model.num_kv_heads, model.head_dim)
+        work["attention"] = attention(num_new, num_cached, *heads, model.element_bytes)
+    work = {name: (model.num_layers * flops, model.num_layers * moved) for name, (flops, moved) in work.items()}
+    work["logits"] = matrix_product(len(sequences), *model.logits, model.element_bytes)
+    return work
+""",
+    caught_by=a_batch_of_decodes,
+    nudge="In your loop each sequence overwrites the one before, and only the last is left. What must be added up?",
+)
+step.mistake(
+    "query heads and KV heads exchanged",
+    replace=[("heads = (model.num_heads, model.num_kv_heads,", "heads = (model.num_kv_heads, model.num_heads,")],
+    caught_by=one_prompt,
+    nudge="`attention(num_new, num_cached, num_heads, num_kv_heads, head_dim, element_bytes)`: query heads come first.",
 )
 step.mistake(
     "one cache for all, as if it were weights",
@@ -730,6 +765,17 @@ step_time.mistake(
     replace=[("sum(max(", "max(max(")],
     caught_by=operator_after_operator,
     nudge="That is the longest operator. They run one after another, so the times add up.",
+)
+step_time.mistake(
+    "the last operator",
+    text="""
+def step_time(work, flops_s, bytes_s):
+    for flops, num_bytes in work.values():
+        seconds = max(flops / flops_s, num_bytes / bytes_s)
+    return seconds
+""",
+    caught_by=operator_after_operator,
+    nudge="Only the last operator is left of your loop. They run one after another, so the times add up.",
 )
 step_time.mistake(
     "rates upside down",
