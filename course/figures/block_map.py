@@ -13,6 +13,7 @@ from course.figures.style import FONT_SIZE, new_figure, say_count
 
 MOST_COLUMNS = 12
 GAP = 0.12  # between blocks, in widths of one
+BAR = 0.26  # height of the bar, in heights of a square
 
 
 class Held(NamedTuple):
@@ -55,7 +56,7 @@ def block_map(
     free: Iterable[int] | None = None,
     title: str = "Who holds which block",
 ) -> go.Figure:
-    """A square for each block, filled as far as tokens stand in it, with the names of those who hold it."""
+    """A square for each block with the names of its holders, and a bar as long as the tokens in it."""
     kinds = kinds_of(num_blocks, held, free)
     columns = min(num_blocks, MOST_COLUMNS)
     rows = -(-num_blocks // columns)
@@ -105,13 +106,14 @@ def _filled(block_size: int, held: Mapping[str, Held]) -> dict[int, int]:
 
 
 def _square(column: int, row: int, colour: str | None, full: float) -> list[dict[str, Any]]:
-    """The outline of a block, and the part of it that is filled."""
+    """The outline of a block, and the bar at its bottom."""
     left, top, size = column, row, 1 - GAP
     frame = {"type": "rect", "x0": left, "x1": left + size, "y0": top, "y1": top + size, "layer": "below"}
     outline = frame | {"line": {"color": colour or TEXT, "width": 2 if colour else 1}, "fillcolor": CLEAR}
     if not colour or not full:
         return [outline]
-    inside = frame | {"x1": round(left + size * full, 4), "fillcolor": colour, "opacity": 0.45, "line": {"width": 0}}
+    inside = frame | {"x1": round(left + size * full, 4), "y0": round(top + (1 - BAR) * size, 4)}
+    inside |= {"fillcolor": colour, "line": {"width": 0}}
     return [inside, outline]
 
 
@@ -124,7 +126,7 @@ def _names(held: Mapping[str, Held], kinds: Kinds, columns: int, num_blocks: int
     said |= dict.fromkeys(kinds.lost, "lost") | {block: f"{said[block]}+free" for block in kinds.doubled}
     return go.Scatter(
         x=[block % columns + (1 - GAP) / 2 for block in said],
-        y=[block // columns + (1 - GAP) / 2 for block in said],
+        y=[block // columns + (1 - BAR) * (1 - GAP) / 2 for block in said],
         mode="text",
         text=[f"{block}<br><b>{text}</b>" for block, text in said.items()],
         textfont={"size": FONT_SIZE - 2},

@@ -34,7 +34,8 @@ PARTS = (
 
 
 def memory_shares(ways: Mapping[str, MemoryShares], title: str = "What the KV memory is used for") -> go.Figure:
-    """Left: shares of the memory and how many sequences ran. Right: TTFT (logarithmic) and TPOT."""
+    """Left: shares of the memory and how many sequences ran. Right: medians of TTFT
+    (logarithmic) and TPOT."""
     names = [f"{name}<br>{way.num_sequences:.0f} run" for name, way in ways.items()]
     traces = [_part(names, ways, field, label, marker) for field, label, marker in PARTS]
     traces.append(_rest(names, ways))
@@ -45,12 +46,13 @@ def memory_shares(ways: Mapping[str, MemoryShares], title: str = "What the KV me
     axes: dict[str, Any] = {
         "xaxis": {"domain": [0, 0.5], "range": [0, 1], "tickformat": ".0%", "title": {"text": "share of KV memory"}},
         "yaxis": {"autorange": "reversed", "ticks": ""},
-        "xaxis2": {"domain": [0.56, 0.77], "anchor": "y2", "type": "log", "title": {"text": "TTFT (s, median)"}},
+        "xaxis2": {"domain": [0.56, 0.77], "anchor": "y2", "type": "log", "title": {"text": "TTFT (s)"}},
         "yaxis2": {"autorange": "reversed", "anchor": "x2", "showticklabels": False, "ticks": ""},
-        "xaxis3": {"domain": [0.81, 1], "anchor": "y3", "rangemode": "tozero", "title": {"text": "TPOT (ms, median)"}},
+        "xaxis3": {"domain": [0.81, 1], "anchor": "y3", "rangemode": "tozero", "title": {"text": "TPOT (ms)"}},
         "yaxis3": {"autorange": "reversed", "anchor": "x3", "showticklabels": False, "ticks": ""},
     }
     axes["xaxis2"] |= {"dtick": 1}
+    axes["legend"] = {"traceorder": "normal"}
     return new_figure(traces, title, height=420, barmode="stack", bargap=0.35, margin={"t": 130}, **axes)
 
 

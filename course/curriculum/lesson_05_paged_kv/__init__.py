@@ -1,0 +1,1 @@
+"""Lesson 05: how one memory holds many growing sequences."""
