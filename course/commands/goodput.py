@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Search, print the curve and the answer, write the files."""
     from course.figures.goodput import goodput_curve, goodput_summary
+    from course.figures.page import html_page
     from course.simulator.experiment import load_experiment
     from course.simulator.goodput import goodput
 
@@ -44,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     if json_file:
         write_text(json_file, [json.dumps(result, indent=2), "\n"])
     if args.figure:
-        page = goodput_curve(found, f"How many keep their limits: {experiment.name}")
-        write_text(args.figure, [page.to_html(include_plotlyjs=True, full_html=True, div_id="curve")])
+        title = f"How many keep their limits: {experiment.name}"
+        write_text(args.figure, [html_page(title, [goodput_curve(found, title)], goodput_summary(found))])
     print(json.dumps(result) if to_stdout else "\n".join([*table(found), "", goodput_summary(found)]))
     return 0
 

@@ -192,11 +192,15 @@ def _parts(candidate: Any) -> dict[str, Any]:
 
 def write_figure(path: Path, found: list[Search]) -> None:
     """One page with a drawing for each search."""
-    from course.figures.placement import placement_map
+    from course.figures.page import html_page
+    from course.figures.placement import placement_map, placement_summary
     from course.simulator.placement.search import ALGORITHMS
 
-    parts = []
-    for number, each in enumerate(found):
-        figure = placement_map(each.placement.layout, f"Algorithm {ALGORITHMS[each.affinity]}: which GPU does what")
-        parts.append(figure.to_html(include_plotlyjs=number == 0, full_html=False, div_id=f"placement-{number}"))
-    write_text(path, ["<!doctype html><meta charset='utf-8'><title>Placement</title>", *parts, "\n"])
+    figures = [
+        placement_map(each.placement.layout, f"Algorithm {ALGORITHMS[each.affinity]}: which GPU does what")
+        for each in found
+    ]
+    text = " ".join(
+        f"Algorithm {ALGORITHMS[each.affinity]}: {placement_summary(each.placement.layout)}" for each in found
+    )
+    write_text(path, [html_page("Placement", figures, text)])

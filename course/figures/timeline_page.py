@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import plotly.graph_objects as go
 
+from course.figures.page import html_page
 from course.figures.timeline import timeline, timeline_summary
 from course.figures.watch import History
 from course.metrics.record import RequestRecord
 
 _HEAD_PX = 150  # title, legend, time axis: above the rows, where a long page is read first
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="color-scheme" content="light dark">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-</head>
-<body>
-{figure}
-<p style="font-family: system-ui, sans-serif; margin: 1em 70px">{summary}</p>
-</body>
-</html>
-"""
 
 
 def timeline_page(records: Sequence[RequestRecord], history: History, title: str) -> str:
     """HTML: the timeline with its axis on top, and a sentence that sums it up. It follows the reader's theme."""
     figure = with_head(timeline(records, history, title))
-    config = {"responsive": True, "displaylogo": False}
-    html = figure.to_html(include_plotlyjs=True, full_html=False, config=config, div_id="timeline")
-    return _PAGE.format(title=escape(title), figure=html, summary=escape(timeline_summary(records, history)))
+    return html_page(title, [figure], timeline_summary(records, history))
 
 
 def with_head(figure: go.Figure) -> go.Figure:

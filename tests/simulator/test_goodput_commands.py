@@ -57,6 +57,7 @@ def test_goodput_as_json_and_as_a_page(experiment, tmp_path, capsys):
     capsys.readouterr()
     assert run("goodput", experiment, "--tolerance", "0.1", "--json", "-", "--figure", page) == 0
     assert page.read_bytes() == again.read_bytes()
+    assert '<meta name="color-scheme" content="light dark">' in page.read_text()
     result = json.loads(capsys.readouterr().out)
     assert result["goodput_per_gpu"] == result["goodput"] / 2
     assert result["goodput"] < result["first_miss"] <= result["goodput"] * 1.1
