@@ -218,3 +218,39 @@ class Draft:
     def _is_idle(self, block: int) -> bool:
         """Whether a cached block counts as free at this point of the plan."""
         return block not in self._revived and self._pool.references(block) == self._released.get(block, 0)
+
+
+def validate(plan: Plan, instance: Instance, drafted: Draft | None) -> None:
+    """Raise PlanError, naming the sequence and the rule, unless the plan can be carried out on the instance.
+
+    ``drafted`` is the draft that the plan may have come from.
+    """
+    if not isinstance(plan, Plan):
+        raise PlanError(f"schedule() must return a Plan, it returned {plan!r}")
+    if type(plan.holds) is not int or plan.holds < 1:
+        raise PlanError(f"a plan holds for at least 1 step, got {plan.holds!r}")
+    if drafted is not None and drafted.vouches_for(plan):
+        return
+    _check_entries("chunks", plan.chunks, "Chunk(sequence, num_tokens)")
+    _check_entries("preempt", plan.preempt, "Preemption(sequence, swap)")
+    _check_entries("refuse", plan.refuse, "Refusal(sequence, reason)")
+    draft = Draft(instance)
+    for sequence, swap in plan.preempt:
+        draft.preempt(sequence, swap)
+    for sequence, reason in plan.refuse:
+        draft.refuse(sequence, reason)
+    if plan.decode_all:
+        draft.decode_all()
+    for sequence, num_tokens in plan.chunks:
+        draft.add(sequence, num_tokens)
+    if plan.wake_at_s is not None:
+        draft.wake_at(plan.wake_at_s)
+
+
+def _check_entries(name: str, entries: object, kind: str) -> None:
+    """Raise PlanError unless ``entries`` is a list of pairs, as `Chunk`, `Preemption` and `Refusal` are."""
+    if not isinstance(entries, list | tuple):
+        raise PlanError(f"plan.{name} must be a list of {kind}, it is {entries!r}")
+    for entry in entries:
+        if not isinstance(entry, tuple) or len(entry) != 2:
+            raise PlanError(f"plan.{name} must be a list of {kind}, it holds {entry!r}")

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from itertools import takewhile
 from math import inf
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 from course.errors import UserError
-from course.serving.batch import Batch, BlockCopy, ScheduledChunk, TokenResult
-from course.serving.draft import Draft
+from course.serving.assembly import Decision, assemble
+from course.serving.batch import Batch, BlockCopy, TokenResult
+from course.serving.draft import validate
 from course.serving.memory import Memory
-from course.serving.plan import Plan, PlanError, Refusal, Scheduler
+from course.serving.plan import Plan, Scheduler
 from course.serving.pool import BlockPool
 from course.serving.sequence import Sequence, State
 from course.serving.view import InstanceView
+from course.serving.waiting import WaitingQueue
 
 Role = Literal["mixed", "prefill", "decode"]
-
-
-class Decision(NamedTuple):
-    """What a scheduler's plan came to: a batch to run (or none), refusals, and when to ask again.
-
-    ``ask_again`` says that the plan only made room: the scheduler is asked at once what to do with it.
-    """
-
-    batch: Batch | None
-    refused: list[Refusal]
-    wake_at_s: float | None
-    ask_again: bool
 
 
 class Instance:
@@ -68,7 +56,7 @@ class Instance:
         self.memory = Memory(make_pool(num_blocks, block_size, prefix_cache), num_host_blocks)
         self.capacity_tokens = num_blocks * block_size
         self.max_context_tokens = inf if max_context_tokens is None else max_context_tokens
-        self.waiting: OrderedDict[Sequence, None] = OrderedDict()
+        self.waiting = WaitingQueue()
         self.running: dict[Sequence, None] = {}
         self.decoding = self.memory.decoding  # those of `running` whose last step sampled a token
         self.held: dict[Sequence, None] = {}  # prompt computed, waits to be moved elsewhere
@@ -120,24 +108,9 @@ class Instance:
         )
 
     def enqueue(self, sequence: Sequence) -> None:
-        """Let a sequence wait here: the preempted first, then in order of arrival, so that nobody is starved.
-
-        Its place is looked for from the end that is near.
-        """
+        """Let a sequence wait here."""
         self.num_pending_tokens += sequence.num_known_tokens - sequence._num_computed
-        place = _place(sequence)
-        if not self.waiting or _place(next(reversed(self.waiting))) < place:
-            self.waiting[sequence] = None
-        elif sequence.state is State.PREEMPTED:
-            before = list(takewhile(lambda other: _place(other) < place, self.waiting))
-            self.waiting[sequence] = None
-            for each in (sequence, *reversed(before)):
-                self.waiting.move_to_end(each, last=False)
-        else:
-            behind = list(takewhile(lambda other: _place(other) > place, reversed(self.waiting)))
-            self.waiting[sequence] = None
-            for each in reversed(behind):
-                self.waiting.move_to_end(each)
+        self.waiting.add(sequence)
 
     # a step
 
@@ -147,31 +120,8 @@ class Instance:
         self.now_s = view.now_s = now_s
         view._draft = None
         plan = self.scheduler.schedule(view)
-        self.validate(plan)
+        validate(plan, self, view._draft)
         return self._apply(plan)
-
-    def validate(self, plan: Plan) -> None:
-        """Raise PlanError, naming the sequence and the rule, unless the plan can be carried out."""
-        if not isinstance(plan, Plan):
-            raise PlanError(f"schedule() must return a Plan, it returned {plan!r}")
-        if type(plan.holds) is not int or plan.holds < 1:
-            raise PlanError(f"a plan holds for at least 1 step, got {plan.holds!r}")
-        if (drafted := self._view._draft) and drafted.vouches_for(plan):
-            return
-        _check_entries("chunks", plan.chunks, "Chunk(sequence, num_tokens)")
-        _check_entries("preempt", plan.preempt, "Preemption(sequence, swap)")
-        _check_entries("refuse", plan.refuse, "Refusal(sequence, reason)")
-        draft = Draft(self)
-        for sequence, swap in plan.preempt:
-            draft.preempt(sequence, swap)
-        for sequence, reason in plan.refuse:
-            draft.refuse(sequence, reason)
-        if plan.decode_all:
-            draft.decode_all()
-        for sequence, num_tokens in plan.chunks:
-            draft.add(sequence, num_tokens)
-        if plan.wake_at_s is not None:
-            draft.wake_at(plan.wake_at_s)
 
     def _apply(self, plan: Plan) -> Decision:
         for sequence, _ in plan.refuse:
@@ -182,12 +132,7 @@ class Instance:
         # A plan that only preempts still has copies to make: the data plane gets them as a batch without chunks.
         if not (plan.chunks or batch.swap_out or (plan.decode_all and self.decoding.members)):
             return Decision(None, plan.refuse, plan.wake_at_s, ask_again=bool(plan.preempt or plan.refuse))
-        if plan.decode_all:
-            self._decode_all(batch)
-        if plan.chunks:
-            self._admit(plan, batch)
-            self._fill(plan, batch)
-        batch.holds = self._horizon(plan, batch)
+        assemble(self, plan, batch)
         self.in_flight.append(batch)
         self.entry_is_free = False
         if self.num_stages > 1:
@@ -207,71 +152,6 @@ class Instance:
             sequence._num_preemptions += 1
             self.enqueue(sequence)
         return copies
-
-    def _decode_all(self, batch: Batch) -> None:
-        if self.num_stages > 1:
-            idle = [s for s in self.decoding.members if s not in self.busy]
-            self._decode_alone(batch, idle[: self._share_of_a_stage()])
-            return
-        batch.ticks = True
-        batch.decodes = tuple(self.decoding.members)
-        batch.fresh, self.decoding.fresh = list(self.decoding.fresh), {}
-        batch.num_decode_context_tokens = self.decoding.num_context_tokens
-        batch.copies = self.memory.grow_decodes()
-
-    def _share_of_a_stage(self) -> int:
-        """So many sequences decode in one batch if every stage is to have work."""
-        return -(-len(self.decoding) // self.num_stages)
-
-    def _decode_alone(self, batch: Batch, sequences: list[Sequence]) -> None:
-        """Some of those that decode, or those of one pipeline stage: counted one by one."""
-        copies = list(batch.copies)
-        for sequence in sequences:
-            batch.num_decode_context_tokens += sequence.num_computed_tokens
-            copies += self.memory.grow(sequence, 1)
-        batch.decodes += tuple(sequences)
-        batch.copies = copies
-
-    def _admit(self, plan: Plan, batch: Batch) -> None:
-        admitted = [sequence for sequence, _ in plan.chunks if sequence._state is not State.RUNNING]
-        for sequence in admitted:
-            if not sequence._host_blocks:
-                self.memory.take_prefix(sequence)
-                self.num_pending_tokens -= sequence._num_computed
-        swap_in: list[BlockCopy] = []
-        for sequence in admitted:
-            if sequence._host_blocks:
-                swap_in += self.memory.swap_in(sequence)
-            del self.waiting[sequence]
-            self.running[sequence] = None
-            sequence._move_to(State.RUNNING)
-        batch.swap_in = swap_in
-
-    def _fill(self, plan: Plan, batch: Batch) -> None:
-        if alone := [sequence for sequence, _ in plan.chunks if sequence in self.decoding.members]:
-            self._decode_alone(batch, alone)
-        copies = list(batch.copies)
-        for sequence, num_tokens in plan.chunks:
-            if alone and sequence in alone:
-                continue
-            copies += self.memory.grow(sequence, num_tokens)
-            start = sequence._num_computed
-            samples: tuple[Sequence, ...] = ()
-            if start + num_tokens == sequence.num_known_tokens:
-                samples = (sequence, *sequence._siblings)
-            batch.prompts.append(ScheduledChunk(sequence, start, num_tokens, sequence._block_table, samples))
-        batch.copies = copies
-
-    def _horizon(self, plan: Plan, batch: Batch) -> int:
-        """For how many steps the batch may run: as long as the plan holds and blocks surely last.
-
-        Each sequence takes at most one block in ``block_size`` steps. When the first answer ends is for those to
-        say who know it.
-        """
-        if plan.holds == 1 or not (batch.ticks and batch.only_decodes):
-            return 1
-        pool = self.memory.pool
-        return min(plan.holds, 1 + pool.num_free_blocks // len(batch.decodes) * pool.block_size)
 
     def advance(self, batch: Batch, num_steps: int) -> None:
         """So many of the steps for which the running batch holds are done, and the next one runs."""
@@ -508,17 +388,3 @@ class Instance:
         pending = [*self.waiting, *(s for s in self.running if s not in self.decoding)]
         tokens = sum(s.num_known_tokens - s._num_computed for s in pending)
         assert self.num_pending_tokens == tokens, f"{tokens} tokens are pending, {self.num_pending_tokens} are counted"
-
-
-def _place(sequence: Sequence) -> tuple[bool, int, int]:
-    """Sort key of the waiting queue."""
-    return sequence._state is not State.PREEMPTED, sequence._rank, sequence._sample
-
-
-def _check_entries(name: str, entries: object, kind: str) -> None:
-    """Raise PlanError unless ``entries`` is a list of pairs, as `Chunk`, `Preemption` and `Refusal` are."""
-    if not isinstance(entries, list | tuple):
-        raise PlanError(f"plan.{name} must be a list of {kind}, it is {entries!r}")
-    for entry in entries:
-        if not isinstance(entry, tuple) or len(entry) != 2:
-            raise PlanError(f"plan.{name} must be a list of {kind}, it holds {entry!r}")
