@@ -72,6 +72,12 @@ blocks_needed.mistake(
     caught_by=the_last_block_may_be_half_empty,
     nudge="`round` goes to the nearest whole number, which may be the one below. Always up.",
 )
+blocks_needed.mistake(
+    "at least one",
+    replace=[("(num_tokens + block_size - 1) // block_size", "max(1, math.ceil(num_tokens / block_size))")],
+    caught_by=exactly_full_blocks,
+    nudge="No tokens, no block: 0 of them need 0.",
+)
 blocks_needed.alternative(
     "def blocks_needed(num_tokens, block_size):\n    return math.ceil(num_tokens / block_size)\n",
 )
@@ -167,6 +173,21 @@ gather.mistake(
     text="def gather(memory, table, num_tokens):\n    return memory.flatten(0, 1)[table][:num_tokens]\n",
     caught_by=blocks_in_the_order_of_the_table,
     nudge="The table names blocks, and each of them holds `block_size` tokens.",
+)
+gather.mistake(
+    "the last tokens",
+    replace=[("[:num_tokens]", "[-num_tokens:]")],
+    caught_by=nothing_behind_the_last_token,
+    nudge="You keep the end of the last block, which is empty or old. The sequence's tokens stand at the beginning.",
+)
+gather.mistake(
+    "the number of blocks for their size",
+    text=(
+        "def gather(memory, table, num_tokens):\n    size = len(memory)\n"
+        "    return torch.stack([memory[table[i // size], i % size] for i in range(num_tokens)])\n"
+    ),
+    caught_by=blocks_in_the_order_of_the_table,
+    nudge="Axis 0 of `memory` counts the blocks. How many tokens a block has, says axis 1.",
 )
 gather.alternative(
     """
@@ -369,7 +390,7 @@ owner.mistake(
         )
     ],
     caught_by=out_of_blocks,
-    nudge="With too few blocks, yours hands out fewer than were asked for, and nobody notices. Raise ValueError.",
+    nudge="There are not so many blocks, and yours returns something all the same. Nobody notices: raise ValueError.",
 )
 owner.mistake(
     "takes some before it raises",
@@ -454,6 +475,12 @@ owner.mistake(
     ],
     caught_by=shared_blocks,
     nudge="Two tables name these blocks now, and the count says one. The first to leave frees them under the other.",
+)
+owner.mistake(
+    "a fork that returns nothing",
+    replace=[("        return list(table)\n", "")],
+    caught_by=shared_blocks,
+    nudge="The second sequence needs a table, too: return one with the same numbers.",
 )
 owner.mistake(
     "a fork that copies",
@@ -629,6 +656,8 @@ def weigh(num_blocks: int, block_size: int, story: list[tuple[Any, ...]]) -> Wei
             len(has) == len(table), f"{name} has {len(text[name])} tokens in {len(table)} blocks; its table is {has}"
         )
     held = {block for table in got["tables"].values() for block in table}
+    both = sorted(held & set(got["free"]))
+    expect(not both, f"Block {both and both[0]} is in a table and free at the same time: {got['tables']}")
     lost = sorted(set(range(num_blocks)) - held - set(got["free"]))
     expect(not lost, f"Block {lost and lost[0]} is in no table and not free: it is lost")
     expect(got["text"] == text, f"They should read {text}; they read {got['text']}")
@@ -739,6 +768,12 @@ append_slot.mistake(
     replace=[("    allocator.free([last])\n", "")],
     caught_by=the_last_block_is_shared,
     nudge="The table does not name the old block any more, and its reference is still counted. Free it.",
+)
+append_slot.mistake(
+    "frees its own block",
+    replace=[("allocator.free([last])", "allocator.free([own])")],
+    caught_by=the_last_block_is_shared,
+    nudge="You free the block that you have just put into the table. Let go of the shared one.",
 )
 append_slot.mistake(
     "copies nothing",
