@@ -130,9 +130,9 @@ def test_with_equal_answers_taking_memory_back_costs_throughput() -> None:
 def test_on_the_real_model_all_schedulers_write_the_same_tokens() -> None:
     model = load_model("tiny", dtype="float64")
     lengths = real.LENGTHS[:6]
-    static = real.serve(model, Static(2), lengths)
+    static = real.serve_once(model, Static(2), lengths)
     for scheduler, num_blocks in ((exercises.reserving(2), 64), (exercises.on_demand(6), 6)):
-        served = real.serve(model, scheduler, lengths, num_blocks)
+        served = real.serve_once(model, scheduler, lengths, num_blocks)
         assert served.tokens == static.tokens
         assert len(served.history.steps) < len(static.history.steps)
     assert sum(record.num_preemptions for record in served.records) > 0

@@ -572,6 +572,63 @@ reserving.mistake(
     caught_by=one_request_is_served,
     nudge="The plan is drafted and then lost: `return draft.plan`.",
 )
+reserving.mistake(
+    "returns the draft",
+    replace=[("        return draft.plan\n", "        return draft\n")],
+    caught_by=one_request_is_served,
+    nudge="A draft holds a plan and is none: `return draft.plan`.",
+)
+reserving.mistake(
+    "queues as lists",
+    text="""
+class Reserving:
+    def __init__(self, max_num_sequences=8):
+        self.max_num_sequences = max_num_sequences
+
+    def schedule(self, view):
+        draft = view.draft()
+        for sequence in view.running + view.waiting:
+            draft.add(sequence, draft.tokens_left(sequence))
+        return draft.plan
+""",
+    caught_by=one_request_is_served,
+    nudge="Queues can be read, cut and counted, not added: `[*view.running, *view.waiting]` is a list of both.",
+)
+reserving.mistake(
+    "changes what it is shown",
+    text="""
+class Reserving:
+    def __init__(self, max_num_sequences=8):
+        self.max_num_sequences = max_num_sequences
+
+    def schedule(self, view):
+        draft = view.draft()
+        sequence = view.waiting[0]
+        draft.add(sequence, draft.tokens_left(sequence))
+        view.running.append(sequence)
+        return draft.plan
+""",
+    caught_by=one_request_is_served,
+    nudge="What is shown can only be read. `draft.add` is enough: in the next step `view.running` has the newcomer.",
+)
+reserving.mistake(
+    "waits for the view to change",
+    text="""
+class Reserving:
+    def __init__(self, max_num_sequences=8):
+        self.max_num_sequences = max_num_sequences
+
+    def schedule(self, view):
+        draft = view.draft()
+        for sequence in view.running:
+            draft.add(sequence, draft.tokens_left(sequence))
+        while view.waiting and len(view.running) < self.max_num_sequences:
+            draft.add(view.waiting[0], draft.tokens_left(view.waiting[0]))
+        return draft.plan
+""",
+    caught_by=one_request_is_served,
+    nudge="`view` stays as it is until your plan runs, so the first one waits for ever. Count who joins yourself.",
+)
 reserving.alternative(
     """
 class Reserving:

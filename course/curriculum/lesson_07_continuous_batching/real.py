@@ -36,8 +36,13 @@ class Served(NamedTuple):
         return self.records, self.history
 
 
-def serve(
-    model: Model, scheduler: Scheduler | str, lengths: tuple[int, ...] = LENGTHS, num_blocks: int = 1024
+def serve(model: Model, scheduler: Scheduler, runs: int = 1) -> Served:
+    """All twelve; the quickest of so many runs, for a machine with neighbours is sometimes slow."""
+    return min((serve_once(model, scheduler) for _ in range(runs)), key=lambda served: served.seconds)
+
+
+def serve_once(
+    model: Model, scheduler: Scheduler, lengths: tuple[int, ...] = LENGTHS, num_blocks: int = 1024
 ) -> Served:
     """Answers of so many tokens to the first so many prompts, all asked at time 0."""
     engine = LocalEngine(model, scheduler, num_blocks=num_blocks, make_cluster=WatchedCluster)
