@@ -16,14 +16,18 @@ readers who cannot see it and for tests that compare notebooks.
 ``prompt_cost``          the linear and the quadratic part of TTFT
 ``kv_memory``            what fills a GPU's memory, and how many sequences fit
 ``decode_cost``          time per token with and without a cache
+``block_map``            who holds which block of a paged memory; lost blocks in red
+``memory_shares``        what KV memory is used for, by the way it is given
 ``roofline``             what limits each operator: arithmetic or bytes
 """
 
 from course.figures.attention import attention_pattern, attention_summary
+from course.figures.block_map import Held, block_map, block_map_summary
 from course.figures.decode_cost import cached_vs_uncached, cached_vs_uncached_summary
 from course.figures.gaps import token_gaps, token_gaps_summary
 from course.figures.kv_memory import MemoryUse, kv_memory, kv_memory_summary
 from course.figures.latency import latency_distributions, latency_summary
+from course.figures.memory_shares import MemoryShares, memory_shares, memory_shares_summary
 from course.figures.overview import serving_overview, serving_summary
 from course.figures.prompt_cost import PromptCost, prompt_cost, prompt_cost_summary
 from course.figures.roofline import Dot, Roof, phases_under_roof, phases_under_roof_summary, roofline, roofline_summary
@@ -34,7 +38,9 @@ from course.figures.watch import ChunkRun, History, Move, Step, WatchedCluster
 __all__ = [
     "ChunkRun",
     "Dot",
+    "Held",
     "History",
+    "MemoryShares",
     "MemoryUse",
     "Move",
     "PromptCost",
@@ -43,12 +49,16 @@ __all__ = [
     "WatchedCluster",
     "attention_pattern",
     "attention_summary",
+    "block_map",
+    "block_map_summary",
     "cached_vs_uncached",
     "cached_vs_uncached_summary",
     "kv_memory",
     "kv_memory_summary",
     "latency_distributions",
     "latency_summary",
+    "memory_shares",
+    "memory_shares_summary",
     "phases_under_roof",
     "phases_under_roof_summary",
     "prompt_cost",
