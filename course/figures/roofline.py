@@ -81,9 +81,9 @@ def phases_under_roof(roof: Roof, phases: Mapping[str, Sequence[Dot]], title: st
     """
     dots = [dot for group in phases.values() for dot in group]
     axes = _axes(roof, dots)
-    axes["xaxis"] |= {"domain": [0.0, 0.66]}
+    axes["xaxis"] |= {"domain": [0.0, 0.63]}
     names = [f"{LATENCIES[phase]}<br>{say_ms(_total_s(roof, group))}" for phase, group in phases.items()]
-    axes["xaxis2"] = {"domain": [0.78, 1.0], "anchor": "y2", "tickvals": [0, 1], "ticktext": names}
+    axes["xaxis2"] = {"domain": [0.8, 1.0], "anchor": "y2", "tickvals": [0, 1], "ticktext": names}
     axes["yaxis2"] = {
         "anchor": "x2",
         "range": [0, 1],
@@ -228,10 +228,14 @@ def _span(roof: Roof, dots: Sequence[Dot]) -> tuple[float, float]:
 def _axes(roof: Roof, dots: Sequence[Dot]) -> dict[str, Any]:
     low, high = _span(roof, dots)
     lowest = min([roof.at(low), *(dot.flops / _seconds(roof, dot) / 2 for dot in dots)])
-    shown = {"type": "log", "dtick": 1}
-    xaxis = shown | {"title": {"text": "FLOPs per byte"}, "range": [_log(low), _log(high)]}
-    yaxis = shown | {"title": {"text": "FLOPs per second"}, "range": [_log(lowest), _log(2 * roof.flops_s)]}
-    return {"xaxis": xaxis, "yaxis": yaxis | {"tickformat": "~s"}}
+    xs, ys = [_log(low), _log(high)], [_log(lowest), _log(2 * roof.flops_s)]
+    xaxis = _ticks(xs) | {"title": {"text": "FLOPs per byte"}}
+    return {"xaxis": xaxis, "yaxis": _ticks(ys) | {"title": {"text": "FLOPs per second"}, "tickformat": "~s"}}
+
+
+def _ticks(exponents: list[float]) -> dict[str, Any]:
+    """A logarithmic axis; over less than two powers of ten it also has ticks at 2 and 5."""
+    return {"type": "log", "range": exponents, "dtick": "D2" if exponents[1] - exponents[0] < 2 else 1}
 
 
 def _log(value: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from course.curriculum.lesson_03_roofline import exercises, explorer
-from course.curriculum.lesson_03_roofline.models import model_of, roof_of
+from course.curriculum.lesson_03_roofline.models import model_of, roof_of, shape_of_step
 from course.exercises import load, prove
 from course.simulator.operators import step_operators
 from course.simulator.parallel import Split
@@ -78,3 +78,9 @@ def test_the_explorer_is_driven_by_the_step_that_it_is_given() -> None:
     assert "The ridge is at 5 FLOPs per byte." in summary
     assert "caches" not in summary
     assert "weights alone do NOT fit" in shown.draw(hardware="L4")[1]
+
+
+def test_the_step_that_is_timed_is_the_one_that_is_counted() -> None:
+    shape = shape_of_step([(16, 0), (1, 300), (4, 32), (1, 5)])
+    assert shape.prompts == ((0, 16), (32, 4))
+    assert shape.contexts == (300, 5)

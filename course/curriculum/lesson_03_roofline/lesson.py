@@ -20,11 +20,13 @@ from dataclasses import replace
 import torch
 
 from course.curriculum.lesson_03_roofline import explorer
-from course.curriculum.lesson_03_roofline.models import model_of, roof_of
-from course.engine.profiling import StepShape, StepTimer, peak_rates, product_s
+from course.curriculum.lesson_03_roofline.models import model_of, roof_of, shape_of_step
+from course.engine.profiling import StepTimer, peak_rates, product_s
 from course.exercises import exercise, scorecard, start
 from course.figures import Dot, Roof, roofline
 from course.model.loading import load_model
+from course.simulator.capacity import kv_capacity
+from course.simulator.hardware import load_hardware
 from course.simulator.operators import step_operators
 from course.simulator.parallel import Split
 from course.simulator.shapes import load_shape
@@ -47,9 +49,9 @@ my_guess = 256
 # %% tags=["nbval-ignore-output"]
 measured_s = product_s((1, 4, 16, 64, 256), 4096, 4096)
 for n, seconds in measured_s.items():
-    gflops = 2 * n * 4096**2 / seconds / 1e9
-    print(f"{n:>3} tokens: {1e3 * seconds:6.1f} ms, {1e3 * seconds / n:5.2f} ms each, {gflops:5.1f} GFLOP/s")
-print(f"256 tokens take {measured_s[256] / measured_s[1]:.0f} times as long as one; your guess: {my_guess}")
+    ms, gflops = 1e3 * seconds, 2 * n * 4096**2 / seconds / 1e9
+    print(f"{n:>3} tokens: {ms:6.1f} ms, {ms / n:5.2f} ms each, {gflops:5.1f} GFLOP/s")
+print(f"256 take {measured_s[256] / measured_s[1]:.0f} times as long as 1; your guess: {my_guess}")
 assert measured_s[256] < 200 * measured_s[1]
 
 # %% [markdown]
@@ -58,7 +60,8 @@ assert measured_s[256] < 200 * measured_s[1]
 # ([`profiler-a100-80g.distserve.json`](https://github.com/LLMServe/DistServe/tree/main/simdistserve/estimators/profile_data)):
 
 # %%
-prefill_s, decode_s = explorer.OPT_13B_PREFILL.ttft_s(512), explorer.opt_13b_decode_s(batch=1, context=512)
+prefill_s = explorer.OPT_13B_PREFILL.ttft_s(512)
+decode_s = explorer.opt_13b_decode_s(batch=1, context=513)
 peak = 312e12  # FLOPs per second that the A100's datasheet promises
 for what, num_tokens, seconds in (("prefill", 512, prefill_s), ("decode", 1, decode_s)):
     used = 2 * 13e9 * num_tokens / seconds / peak  # two FLOPs for each parameter and token
@@ -102,18 +105,20 @@ assert min(flops_s, bytes_s) > 0
 
 # %%
 for n in (1, 10, 100, 1000):
-    flops, num_bytes = matrix_product(n, 5120, 5120)
-    print(
-        f"{n:>5} tokens: {flops / 1e6:>8,.0f} MFLOPs, {num_bytes / 1e6:>5,.0f} MB, {flops / num_bytes:>5.0f} per byte"
-    )
+    flops, moved = matrix_product(n, 5120, 5120)
+    print(f"{n:>5} tokens: {flops / 1e6:>8,.0f} MFLOPs, {moved / 1e6:>5,.0f} MB,", end=" ")
+    print(f"{flops / moved:>5.0f} FLOPs per byte")
 
 # %% [markdown]
 # Ten times the tokens, ten times the intensity: nearly all bytes are weights, and they are read once for everybody.
 # Now the picture: the roof of this machine, and what we measured at the beginning.
 
 # %% tags=["nbval-ignore-output"]
-dots = [Dot(f"{n} tokens", "measured", *matrix_product(n, 4096, 4096, 4), seconds=s) for n, s in measured_s.items()]
-assert dots[-1].flops / dots[-1].seconds > dots[0].flops / dots[0].seconds  # 256 tokens are computed at a higher rate
+dots = []
+for n, seconds in measured_s.items():
+    dots.append(Dot(str(n), "numbers of tokens", *matrix_product(n, 4096, 4096, 4), seconds))
+one, most = dots[0], dots[-1]
+assert most.flops / most.seconds > one.flops / one.seconds
 roofline(here, dots, "One matrix on this machine")
 
 # %% [markdown]
@@ -130,8 +135,8 @@ roofline(here, dots, "One matrix on this machine")
 for name in ("a100-80gb", "h100", "h200", "l4"):
     roof = roof_of(name)
     tokens = tokens_to_saturate(roof.flops_s, roof.bytes_s)
-    print(f"{roof.name:<5} {roof.flops_s / 1e12:>4.0f} TFLOP/s, {roof.bytes_s / 1e9:>5,.0f} GB/s:", end=" ")
-    print(f"ridge at {roof.ridge:.0f} FLOPs per byte, {tokens} tokens")
+    print(f"{roof.name:<5} {roof.flops_s / 1e12:>4.0f} TFLOP/s, {roof.bytes_s / 1e9:>5,.0f} GB/s:", end="")
+    print(f" ridge at {roof.ridge:.0f} FLOPs per byte, {tokens} tokens")
 
 # %% tags=["nbval-ignore-output"]
 tokens = tokens_to_saturate(flops_s, bytes_s, element_bytes=4)
@@ -159,7 +164,8 @@ assert tokens >= 1
 for name, num_heads, num_kv_heads in (("OPT-13B, MHA", 40, 40), ("Llama-3.1-8B, GQA", 32, 8)):
     for num_new, num_cached in ((1, 1000), (1, 4000), (1000, 0)):
         flops, num_bytes = attention(num_new, num_cached, num_heads, num_kv_heads, 128)
-        print(f"{name}: {num_new:>4} new behind {num_cached:>4}: {flops / num_bytes:6.1f} FLOPs per byte")
+        intensity = flops / num_bytes
+        print(f"{name}: {num_new:>4} new behind {num_cached:>4}: {intensity:6.1f} FLOPs per byte")
 
 # %% [markdown]
 # In a decode step, every key that is read meets one query: one FLOP for each byte, at any length. With GQA, four
@@ -174,7 +180,7 @@ for name, num_heads, num_kv_heads in (("OPT-13B, MHA", 40, 40), ("Llama-3.1-8B, 
 opt = model_of("opt-13b")
 for name, (inputs, outputs) in opt.matrices.items():
     print(f"{name:<22} {inputs:>6} × {outputs}")
-print(f"{opt.num_layers} layers, {opt.num_heads} heads of {opt.head_dim}, {opt.num_kv_heads} KV heads")
+print(f"{opt.num_layers} layers; {opt.num_heads} heads of {opt.head_dim}; {opt.num_kv_heads} KV heads")
 
 # %% exercise="roofline.step"
 
@@ -186,10 +192,9 @@ steps = {
 }
 for what, sequences in steps.items():
     print(what)
-    for name, (flops, num_bytes) in step(opt, sequences).items():
-        print(
-            f"    {name:<22} {flops / 1e9:>7,.0f} GFLOPs {num_bytes / 1e9:>6.1f} GB {flops / num_bytes:>6.0f} per byte"
-        )
+    for name, (flops, moved) in step(opt, sequences).items():
+        print(f"    {name:<22} {flops / 1e9:>7,.0f} GFLOPs {moved / 1e9:>6.1f} GB", end="")
+        print(f" {flops / moved:>6.0f} FLOPs per byte")
 
 # %% [markdown]
 # Look at the last column. With 64 decodes the matrices come to 60 FLOPs per byte or so. Attention stays at 1, and now
@@ -199,10 +204,10 @@ for what, sequences in steps.items():
 
 # %%
 split = Split(load_shape("opt-13b"))
-for chunks, contexts in (([(0, 512)], []), ([], [512] * 64)):  # prompts as (cached, new), decodes as cached
-    mine = step(opt, [(new, cached) for cached, new in chunks] + [(1, cached) for cached in contexts])
-    for operator in step_operators(split, chunks, contexts):
-        name = operator.name.split(" of ")[0]
+prompt, decodes = step_operators(split, [(0, 512)], []), step_operators(split, [], [512] * 64)
+for mine, theirs in ((step(opt, [(512, 0)]), prompt), (step(opt, [(1, 512)] * 64), decodes)):
+    for operator in theirs:
+        name = operator.name.split(" of ")[0]  # "attention of prompts", "attention of decodes"
         if name in mine:
             assert mine[name] == (operator.flops, operator.bytes)
 print("the same, for every operator")
@@ -220,12 +225,11 @@ def at_best_ms(sequences) -> float:
     return 1e3 * step_time(step(opt, sequences), a100.flops_s, a100.bytes_s)
 
 
-for what, sequences in steps.items():
-    print(f"{what:<22} {at_best_ms(sequences):5.1f} ms at best")
-print(f"measured on an A100:    {1e3 * prefill_s:5.1f} ms for the prompt, {1e3 * decode_s:.1f} ms for one decode")
-print(f"                        {1e3 * explorer.opt_13b_decode_s(64, 513):5.1f} ms for 64 decodes")
-assert at_best_ms([(512, 0)]) < 1e3 * prefill_s
-assert at_best_ms([(1, 512)]) < 1e3 * decode_s
+measured_ms = (1e3 * prefill_s, 1e3 * decode_s, 1e3 * explorer.opt_13b_decode_s(64, 513))
+for (what, sequences), took_ms in zip(steps.items(), measured_ms, strict=True):
+    best_ms = at_best_ms(sequences)
+    print(f"{what:<22} {best_ms:5.1f} ms at best, {took_ms:5.1f} ms measured")
+    assert best_ms < took_ms < 2 * best_ms
 
 # %% [markdown]
 # No measurement is below the bound, and all are within a factor of two. We have used no measurement, only the shape of
@@ -263,14 +267,13 @@ explorer.explorer(step, machine=here)
 # %% tags=["nbval-ignore-output"]
 timer = StepTimer(load_model("tiny"))
 tiny = replace(model_of("tiny"), element_bytes=4)  # computed in 32 bits here
-sizes = {"prompt of 16": [(16, 0)], "prompt of 256": [(256, 0)], "1 decode": [(1, 256)], "16 decodes": [(1, 256)] * 16}
-shapes = {
-    what: StepShape(
-        prompts=tuple((cached, new) for new, cached in sequences if new > 1),
-        contexts=tuple(cached for new, cached in sequences if new == 1),
-    )
-    for what, sequences in sizes.items()
+sizes = {
+    "prompt of 16": [(16, 0)],
+    "prompt of 256": [(256, 0)],
+    "1 decode": [(1, 256)],
+    "16 decodes": [(1, 256)] * 16,
 }
+shapes = {what: shape_of_step(sequences) for what, sequences in sizes.items()}
 rounds = [{what: timer.time_s(shape) for what, shape in shapes.items()} for _ in range(6)]
 whole_s = {what: min(round_s[what] for round_s in rounds) for what in shapes}
 assert whole_s["1 decode"] < whole_s["16 decodes"] < 16 * whole_s["1 decode"]
@@ -278,20 +281,21 @@ assert whole_s["1 decode"] < whole_s["16 decodes"] < 16 * whole_s["1 decode"]
 # %% tags=["nbval-ignore-output"]
 print(f"{'':<14}{'at best':>9}{'matrices':>10}{'engine':>10}")
 for what, sequences in sizes.items():
-    best_s = step_time(step(tiny, sequences), flops_s, bytes_s)
-    num_tokens = sum(new for new, _ in sequences)
-    alone_s = tiny.num_layers * sum(product_s([num_tokens], *matrix)[num_tokens] for matrix in tiny.matrices.values())
-    print(f"{what:<14}{1e3 * best_s:>6.1f} ms{1e3 * alone_s:>7.1f} ms{1e3 * whole_s[what]:>7.1f} ms")
-    assert whole_s[what] > alone_s / 4
+    n = sum(new for new, _ in sequences)
+    best_ms = 1e3 * step_time(step(tiny, sequences), flops_s, bytes_s)
+    layer_s = sum(product_s([n], *matrix)[n] for matrix in tiny.matrices.values())
+    alone_ms, whole_ms = 1e3 * tiny.num_layers * layer_s, 1e3 * whole_s[what]
+    print(f"{what:<14}{best_ms:>6.1f} ms{alone_ms:>7.1f} ms{whole_ms:>7.1f} ms")
+    assert whole_ms > alone_ms / 4
 
 # %% [markdown]
 # The matrices alone come close to the bound. (One token may even beat it. These matrices are so small that they stay in
-# the processor's own memory, which is faster than the large memory whose rate we measured.) A prompt of 256 comes
-# nearer to it than one of 16. And one decode is several times away. What else does its step do?
+# the processor's own memory, which is faster than the large memory whose rate we measured.) The engine's long prompt
+# is not far from it, on a quiet machine; one decode is several times away. What else does its step do?
 
 # %% tags=["nbval-ignore-output"]
-num_calls, took_s = timer.num_calls(shapes["1 decode"]), whole_s["1 decode"]
-print(f"{num_calls} calls of torch in {1e3 * took_s:.1f} ms, {1e6 * took_s / num_calls:.0f} µs each")
+num_calls, took_ms = timer.num_calls(shapes["1 decode"]), 1e3 * whole_s["1 decode"]
+print(f"{num_calls} calls of torch in {took_ms:.1f} ms, {1e3 * took_ms / num_calls:.0f} µs each")
 assert num_calls > 7 * tiny.num_layers  # not only matrices
 
 # %% [markdown]
@@ -305,13 +309,13 @@ assert num_calls > 7 * tiny.num_layers  # not only matrices
 # Batching decodes makes a GPU worth its money. What does it cost? Here with caches of 300 and of 2,048 tokens:
 
 # %%
+room = kv_capacity(load_shape("opt-13b"), load_hardware("a100-80gb"))
+print(f"OPT-13B on one A100: beside the weights there is room for {room:,} tokens")
 for context in (300, 2048):
     for batch in (1, 16, 64, 154, 256):
         tpot_ms = at_best_ms([(1, context)] * batch)
-        fits = explorer.fit("OPT-13B", "A100", batch * context).split(": ")[0].removeprefix("The caches of the batch ")
-        print(
-            f"{batch:>3} × {context:>4} tokens: TPOT {tpot_ms:5.0f} ms, {1e3 * batch / tpot_ms:5,.0f} tokens/s; {fits}"
-        )
+        rate, fits = 1e3 * batch / tpot_ms, "" if batch * context <= room else "does not fit"
+        print(f"{batch:>3} × {context:>4} tokens: TPOT {tpot_ms:3.0f} ms, {rate:5,.0f} tokens/s  {fits}")
 
 # %% [markdown]
 # - **Everybody's TPOT grows** with the batch, for all caches are read in every step.
@@ -329,25 +333,21 @@ for context in (300, 2048):
 
 # %%
 lengths = [16, 64, 154, 256, 512, 1024, 2048]
-at_best = {n: n / at_best_ms([(n, 0)]) for n in lengths}  # tokens per ms
-fitted = {n: n / (1e3 * explorer.OPT_13B_PREFILL.ttft_s(n)) for n in lengths}
-for n in lengths:
-    print(
-        f"{n:>5} tokens: at best {at_best[n] / max(at_best.values()):4.0%}, measured {fitted[n] / max(fitted.values()):4.0%}"
-    )
+at_best = [n / at_best_ms([(n, 0)]) for n in lengths]  # tokens per millisecond
+fitted = [n / (1e3 * explorer.OPT_13B_PREFILL.ttft_s(n)) for n in lengths]
+for n, bound, rate in zip(lengths, at_best, fitted, strict=True):
+    print(f"{n:>5} tokens: at best {bound / max(at_best):4.0%}, measured {rate / max(fitted):4.0%}")
 
 # %% [markdown]
 # Their measurements follow the formula `a + b·n + c·n²`. Look at `a` and `b`.
 
 # %%
 shape, fit = load_shape("opt-13b"), explorer.OPT_13B_PREFILL
-print(
-    f"always:    {1e3 * fit.constant_s:5.1f} ms    reading all weights, at best {1e3 * shape.weight_bytes / a100.bytes_s:5.1f} ms"
-)
-print(
-    f"per token: {1e3 * fit.linear_s:5.3f} ms    its arithmetic, at best      {2e3 * shape.num_parameters / a100.flops_s:5.3f} ms"
-)
-print(f"equal at {fit.constant_s / fit.linear_s:.0f} tokens")
+reading_s = shape.weight_bytes / a100.bytes_s
+token_s = 2 * shape.num_parameters / a100.flops_s
+print(f"a, always:    {1e3 * fit.constant_s:6.3f} ms    reading all weights at best {1e3 * reading_s:6.3f} ms")
+print(f"b, per token: {1e3 * fit.linear_s:6.3f} ms    its arithmetic at best      {1e3 * token_s:6.3f} ms")
+print(f"a = b·n at n = {fit.constant_s / fit.linear_s:.0f} tokens")
 
 # %% [markdown]
 # The two parts are those that we have counted, each somewhat above its bound, and they are equal at 178 tokens: nearly

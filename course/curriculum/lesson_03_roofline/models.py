@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from course.engine.profiling import StepShape
 from course.figures import Roof
 from course.simulator.hardware import load_hardware
 from course.simulator.operators import layer_products, logits_product
@@ -46,3 +48,9 @@ def roof_of(name: str) -> Roof:
     """The roof of an accelerator such as "h100", as its datasheet draws it."""
     hardware = load_hardware(name)
     return Roof(name.split("-")[0].upper(), hardware.flops_s, hardware.memory_bandwidth_bytes_s)
+
+
+def shape_of_step(sequences: Sequence[tuple[int, int]]) -> StepShape:
+    """The step of these sequences, (new tokens, cached tokens), for the engine's timer: one new token is a decode."""
+    prompts = tuple((num_cached, num_new) for num_new, num_cached in sequences if num_new > 1)
+    return StepShape(prompts, tuple(num_cached for num_new, num_cached in sequences if num_new == 1))
