@@ -51,12 +51,15 @@ def timelines(runs: Mapping[str, tuple[Sequence[RequestRecord], History]], title
     rows: list[Row] = []
     bars: list[Bar] = []
     for name, (records, history) in runs.items():
-        top = rows[-1].y + 1.6 if rows else 0.0
+        top = rows[-1].y + 2.2 if rows else 0.0
         its_rows, its_bars = layout_rows(records, history)
         rows += [Row(top + y, name if label.startswith("worker") else label) for y, label in its_rows]
         bars += [bar._replace(y=top + bar.y) for bar in its_bars]
-    height = 140 + ROW_PX * (len(rows) + 3 * len(runs))
-    return new_figure(timeline_traces(bars), title, height=height, barmode="overlay", **timeline_axes(rows))
+    inside = (ROW_PX if len(rows) <= MOST_LABELS else ROW_PX // 2) * (len(rows) + 3 * len(runs))
+    axes = timeline_axes(rows)
+    legend = {"y": 1 + 12 / inside}  # in parts of the height, which differs much
+    height = inside + 160  # px of margin
+    return new_figure(timeline_traces(bars), title, height=height, barmode="overlay", legend=legend, **axes)
 
 
 def timelines_summary(runs: Mapping[str, tuple[Sequence[RequestRecord], History]]) -> str:
