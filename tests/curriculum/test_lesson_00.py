@@ -49,7 +49,7 @@ def test_the_answers_to_the_things_to_try() -> None:
     assert ttfts == sorted(ttfts)
     assert tpots == sorted(tpots, reverse=True)
     longest = [max(max(gaps_s(r)) for r in explorer.serve(20, 16, policy)[0]) for policy in explorer.POLICIES]
-    assert max(longest) < 0.010
+    assert max(longest) < 0.025
     assert attainment(runs[2], explorer.LIMITS).both > attainment(runs[0], explorer.LIMITS).both
     first, _, split = (attainment(explorer.serve(10, 512, p)[0], explorer.LIMITS).both for p in explorer.POLICIES)
     assert first > split

@@ -1,29 +1,25 @@
 """Two workers, three ways to use them: what the users feel, and who runs when.
 
-Everything runs on the virtual clock: the real control plane, with a cost model instead of the network.
+Everything runs on the virtual clock: the real control plane, with a cost model instead of the network. How long a step
+takes was measured on the tiny model, one CPU core for each worker. The experiment stands in two_workers.toml.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
 from course.figures import History, WatchedCluster, serving_overview, serving_summary
 from course.metrics.latency import tpot_s, ttft_s
 from course.metrics.record import RequestRecord
-from course.serving.instance import Instance
-from course.serving.routers import LeastRequests
-from course.serving.schedulers import ChunkedPrefill, PrefillFirst
-from course.simulator.linear import LinearCost
-from course.simulator.virtual import VirtualDriver
+from course.simulator.experiment import Experiment, load_experiment
+from course.simulator.simulate import simulate
 from course.widgets import Choice, Explorer, LogSlider, Slider
-from course.workload.arrivals import poisson_arrivals
-from course.workload.build import build_workload, rows_from
-from course.workload.lengths import Lognormal, lognormal_lengths
-from course.workload.request import Workload
 from course.workload.slo import SLO
 
 SHARED = "both do both: prompts first"
@@ -31,12 +27,10 @@ CHUNKED = "both do both: prompts in chunks"
 SPLIT = "split: one for prompts, one for answers"
 POLICIES = (SHARED, CHUNKED, SPLIT)
 
-NUM_REQUESTS = 20
-LIMITS = SLO(ttft_s=0.150, tpot_s=0.005)
-COST = LinearCost()  # of the order of the tiny model on one CPU core
+TWO_WORKERS = load_experiment(Path(__file__).with_name("two_workers.toml"))
+LIMITS = TWO_WORKERS.slo or SLO(math.inf, math.inf)
+KV_TOKENS = 131072  # memory enough, so that only time is short
 CHUNK_TOKENS = 64
-TRANSFER_S_PER_BLOCK = 5e-5  # 16 tokens between two processes of one machine
-SEED = 0
 
 Waits = Callable[[float, float, list[float]], tuple[float, float]]
 """From arrival, start and token times to (TTFT, E2E), all in seconds: the lesson's first exercise."""
@@ -59,31 +53,27 @@ CONTROLS = (
 )
 
 
-def workload(rate: float, prompt_tokens: int) -> Workload:
-    """The requests that arrive: the same at every policy, so that only the policy differs."""
-    prompts = Lognormal(prompt_tokens, 0.6, low=8, high=4096)
-    lengths = lognormal_lengths(NUM_REQUESTS, prompts, Lognormal(24, 0.4, low=8, high=64), SEED)
-    return build_workload(rows_from(poisson_arrivals(NUM_REQUESTS, rate, SEED), *lengths))
-
-
-def cluster(policy: str) -> WatchedCluster:
-    """Two workers with memory enough, so that only time is short."""
-    if policy == SPLIT:
-        instances = [Instance(PrefillFirst(), 8192, id=0, role="prefill")]
-        instances += [Instance(PrefillFirst(), 8192, id=1, role="decode")]
-    else:
-        make = partial(ChunkedPrefill, token_budget=CHUNK_TOKENS) if policy == CHUNKED else PrefillFirst
-        instances = [Instance(make(), 8192, id=i) for i in range(2)]
-    return WatchedCluster(instances, LeastRequests())
+def experiment(rate: float, prompt_tokens: int, policy: str) -> Experiment:
+    """Twenty requests for two workers: the same requests at every policy, so that only the policy differs."""
+    both = {"count": 2, "scheduler": "prefill-first", "kv_tokens": KV_TOKENS}
+    one = both | {"count": 1}
+    instances: dict[str, list[dict[str, Any]]] = {
+        SHARED: [both],
+        CHUNKED: [both | {"scheduler": "chunked-prefill", "token_budget": CHUNK_TOKENS}],
+        SPLIT: [one | {"role": "prefill"}, one | {"role": "decode"}],
+    }
+    return TWO_WORKERS.with_changes(
+        {"workload.rate": rate, "workload.prompt_tokens": prompt_tokens, "instances": instances[policy]}
+    )
 
 
 @lru_cache(maxsize=64)
 def serve(rate: float, prompt_tokens: int, policy: str) -> tuple[tuple[RequestRecord, ...], History]:
     """One run on the virtual clock."""
-    watched = cluster(policy)
-    driver = VirtualDriver(watched, COST, transfer_s_per_block=TRANSFER_S_PER_BLOCK)
-    recorder = driver.run(workload(rate, prompt_tokens))
-    return tuple(recorder.records), watched.history
+    simulation = simulate(experiment(rate, prompt_tokens, policy), make_cluster=WatchedCluster)
+    watched = simulation.driver.cluster
+    assert isinstance(watched, WatchedCluster)
+    return tuple(simulation.records), watched.history
 
 
 def logs(rate: float, prompt_tokens: int, policy: str) -> list[Log]:
