@@ -54,9 +54,9 @@ class Cluster:
         self._undelivered: list[Action] = []
         self._num_arrivals = 0
         self._asked_for_s: set[float] = set()  # times at which schedulers want to be asked
+        for instance in sorted(instances, key=lambda each: each.id):
+            self._enter(instance)
         self._sort_by_role()
-        for instance in instances:
-            self._add(instance)
         if not self._prefillers:
             raise UserError("a cluster needs at least one instance with role 'mixed' or 'prefill'")
         if self._splits and not self._decoders:
@@ -213,7 +213,9 @@ class Cluster:
 
     def on_instance_joined(self, instance: Instance, now_s: float) -> list[Action]:
         """A new instance, or a lost one that is back, empty."""
-        self._add(instance)
+        self._enter(instance)
+        self.instances = dict(sorted(self.instances.items()))
+        self._sort_by_role()
         return []
 
     # decisions
@@ -278,13 +280,12 @@ class Cluster:
         """Sequences that have not ended."""
         return sum(not s.is_ended for group in self._sequences.values() for s in group)
 
-    def _add(self, instance: Instance) -> None:
+    def _enter(self, instance: Instance) -> None:
         if instance.id in self.instances:
             raise UserError(f"two instances have the id {instance.id}; ids must differ")
         if instance.sequences or not instance.is_idle:
             raise UserError(f"instance {instance.id} is not empty; one that was lost comes back as a new Instance")
-        self.instances = dict(sorted({**self.instances, instance.id: instance}.items()))
-        self._sort_by_role()
+        self.instances[instance.id] = instance
         self._wake(instance)
 
     def _sort_by_role(self) -> None:
