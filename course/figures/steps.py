@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from html import escape
 
-from course.figures.palette import BY_KIND, TEXT
+from course.figures.palette import BY_KIND, TEXT, WRONG
 from course.simulator.lockstep import LockStep, LockstepRun
 
 CELL, GAP, LEFT, HEAD = 17, 3, 92, 40
 MOST_STEPS = 44
-ALARM = "#D81B60"
-"""The frame around who has waited too long: a colour of no phase, and a thick line besides."""
 
 
 def steps_grid(runs: Mapping[str, LockstepRun], starved: Collection[int] = ()) -> str:
@@ -80,12 +78,12 @@ def _grid(title: str, run: LockstepRun, starved: Collection[int]) -> str:
                 parts.append(_cross(x, y, CELL - GAP))
         if request in starved:
             box = f'x="{LEFT - 4}" y="{y - 3}" width="{CELL * len(shown) + 5}" height="{CELL + 2}"'
-            parts.append(f'<rect {box} rx="4" fill="none" stroke="{ALARM}" stroke-width="3"/>')
+            parts.append(f'<rect {box} rx="4" fill="none" stroke="{WRONG}" stroke-width="3"/>')
     if len(run.steps) > MOST_STEPS:
         parts.append(f'<text x="{LEFT + CELL * MOST_STEPS + 4}" y="{HEAD + 12}" font-size="13" fill="{TEXT}">…</text>')
     if run.error:
         x = LEFT + CELL * len(shown) + 4
-        parts.append(f'<text x="{x}" y="{HEAD + 13}" font-size="18" font-weight="700" fill="{ALARM}">×</text>')
+        parts.append(f'<text x="{x}" y="{HEAD + 13}" font-size="18" font-weight="700" fill="{WRONG}">×</text>')
     return "".join(parts)
 
 
@@ -106,4 +104,4 @@ def _cell(x: float, y: float, kind: str) -> str:
 def _cross(x: float, y: float, size: float) -> str:
     a, b = 3, size - 3
     path = f"M{x + a} {y + a}L{x + b} {y + b}M{x + b} {y + a}L{x + a} {y + b}"
-    return f'<path d="{path}" stroke="{ALARM}" stroke-width="2.4" fill="none"/>'
+    return f'<path d="{path}" stroke="{WRONG}" stroke-width="2.4" fill="none"/>'

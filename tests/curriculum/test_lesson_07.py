@@ -148,7 +148,7 @@ def test_a_starved_request_is_framed_beside_the_reference() -> None:
     reserving = next(exercise for exercise in EXERCISES if exercise.name == "Reserving")
     small_first = next(mistake for mistake in reserving.mistakes if mistake.name == "small ones overtake")
     verdict = judge(reserving, small_first.text, seed=0)
-    assert "joins, though an earlier request has to wait" in verdict.message
+    assert "came before it and waits" in verdict.message
     assert "the reference" in str(verdict.picture)
     assert 'stroke-width="3"' in str(verdict.picture)
 

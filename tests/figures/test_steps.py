@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from course.figures.palette import DECODE, PREFILL
-from course.figures.steps import ALARM, steps_grid, steps_summary
+from course.figures.palette import DECODE, PREFILL, WRONG
+from course.figures.steps import steps_grid, steps_summary
 from course.serving.schedulers import make_scheduler
 from course.simulator.lockstep import LockstepRun, serve_in_steps
 
@@ -27,9 +27,9 @@ def test_each_computed_chunk_is_a_cell() -> None:
 
 
 def test_the_starved_request_is_framed_in_the_first_grid_only() -> None:
-    assert ALARM not in steps_grid(runs()).split("loses its place")[1]
+    assert WRONG not in steps_grid(runs()).split("loses its place")[1]
     framed = steps_grid(runs(), starved=(2,)).split("loses its place")[1]
-    assert framed.count(f'stroke="{ALARM}"') == 1
+    assert framed.count(f'stroke="{WRONG}"') == 1
 
 
 def test_the_summary_says_how_full_the_steps_were() -> None:

@@ -367,7 +367,7 @@ def a_place_is_filled_at_once(rng: np.random.Generator) -> Cases:
         reserving_fault,
         World([(0, 1, 1, 1), (0, 1, 3, 3), (0, 1, 2, 2)], 2, 99, 1),
         World([(0, 2, longer, longer), (0, 2, 2, 2), (0, 3, 3, 3), (0, 1, 2, 2)], 2, 99, 1),
-        World([(a, p, n, m) for a, p, n, m in some_jobs(rng, 7, 0, 4, 8)], 3, 200, 2),
+        World(some_jobs(rng, 7, 0, 4, 8), 3, 200, 2),
     )
 
 
