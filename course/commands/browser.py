@@ -6,6 +6,7 @@ user's own settings or solutions is read.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from course.commands.doctor import find_chromium
 from course.commands.environment import ROOT
@@ -52,6 +54,19 @@ class Lab:
     def url(self, path: str = "notebooks/index.ipynb") -> str:
         """The address that opens a file in an empty workspace, not beside what was open last."""
         return f"http://127.0.0.1:{self.port}/lab/tree/{path}?token={self.token}&reset"
+
+    def end_kernel(self, path: str) -> None:
+        """End what runs behind a notebook, so that whoever opens it next begins anew."""
+        for session in json.loads(self._ask("GET", "sessions")):
+            if session["path"] == path:
+                self._ask("DELETE", f"sessions/{session['id']}")
+
+    def _ask(self, method: str, what: str) -> bytes:
+        headers = {"Authorization": f"token {self.token}"}
+        request = Request(f"http://127.0.0.1:{self.port}/api/{what}", headers=headers, method=method)
+        with urlopen(request, timeout=PATIENCE_MS / 1000) as answer:
+            content: bytes = answer.read()
+        return content
 
 
 @contextmanager

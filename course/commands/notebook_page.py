@@ -38,10 +38,11 @@ return Array.from(notebook.model.cells, (cell, index) => ({
 
 
 class Notebook:
-    """A notebook open in JupyterLab."""
+    """A notebook open in JupyterLab, with a kernel of its own."""
 
     def __init__(self, page: Page, lab: Lab, path: str) -> None:
         self.page = page
+        lab.end_kernel(path)
         page.goto(lab.url(path))
         page.wait_for_function("() => globalThis.jupyterapp?.shell.currentWidget?.content?.model?.cells.length > 0")
         self.ask("await panel.context.ready; await panel.sessionContext.ready; await panel.revealed;")
