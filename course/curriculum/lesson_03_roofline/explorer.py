@@ -55,7 +55,9 @@ def controls(hardware: Mapping[str, Roof]) -> tuple[Control, ...]:
         Choice("model", "model", tuple(MODELS), "OPT-13B", help="In numbers of 16 bits"),
         Choice("hardware", "hardware", tuple(hardware), "A100", help="Peaks of the datasheet; or what was measured"),
         LogSlider("batch", "batch (decodes)", 1, 512, 1, help="Sequences that decode in the same step"),
-        LogSlider("context", "prompt (tokens)", 16, 16384, 512, help="Length of the prompt; decodes stand behind it"),
+        LogSlider(
+            "context", "prompt (tokens)", 16, 16384, 512, help="Decodes stand behind as many; OPT itself reads 2,048"
+        ),
     )
 
 

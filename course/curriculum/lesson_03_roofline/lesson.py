@@ -122,10 +122,12 @@ assert most.flops / most.seconds > one.flops / one.seconds
 roofline(here, dots, "One matrix on this machine")
 
 # %% [markdown]
-# Left of the ridge, more tokens climb the slope: they come almost free. Right of it the roof is flat: each one costs.
+# By the roof, tokens left of the ridge are free: twice as many climb twice as high, in the same time. Right of it the
+# roof is flat, and each one costs.
 #
-# The dots hang below the line, most of all near the ridge. The line is a bound. There, a program would have to read and
-# to compute at full speed at the same time.
+# The dots hang below, near the ridge most of all. A roof is a bound, drawn with the best rates that we could get. Where
+# both are needed at once, a program must read and compute at full speed at the same time, and torch's product of a few
+# rows does not. At both ends it comes close.
 #
 # ## Build it 2: how many tokens keep a machine busy?
 
@@ -255,14 +257,14 @@ explorer.explorer(step, machine=here)
 # 1. At 128. Below the ridge, a prompt waits for the weights, however short it is.
 # 2. The matrices climb the slope. Attention stays where it is. TPOT doubles, from 13 to 26 ms: a good bargain.
 # 3. At 4 FLOPs per byte instead of 1: four query heads share what is read.
-# 4. Like being served by mail. But the ridge is so low that a handful of users makes arithmetic the limit of all but
-#    attention.
+# 4. A minute or more for the first token, about a second for each later one. And the ridge is so low that with a
+#    handful of users arithmetic limits all but attention.
 # </details>
 #
 # ## The same on the real model
 #
 # The tiny model on this machine, in the course's engine: steps of any shape, with the clock beside. First what we
-# predict, then what its matrices take when they run alone, then the whole step.
+# predict, then what the matrices of its layers take when they run alone, then the whole step.
 
 # %% tags=["nbval-ignore-output"]
 timer = StepTimer(load_model("tiny"))
@@ -290,8 +292,8 @@ for what, sequences in sizes.items():
 
 # %% [markdown]
 # The matrices alone come close to the bound. (One token may even beat it. These matrices are so small that they stay in
-# the processor's own memory, which is faster than the large memory whose rate we measured.) The engine's long prompt
-# is not far from it, on a quiet machine; one decode is several times away. What else does its step do?
+# the processor's own memory, which is faster than the large memory whose rate we measured.) The whole step does not: a
+# long prompt is not far away if the machine is quiet, one decode is several times away. What else does its step do?
 
 # %% tags=["nbval-ignore-output"]
 num_calls, took_ms = timer.num_calls(shapes["1 decode"]), 1e3 * whole_s["1 decode"]
@@ -321,7 +323,7 @@ for context in (300, 2048):
 # - **Everybody's TPOT grows** with the batch, for all caches are read in every step.
 # - **The rate stops growing.** With long caches, attention is nearly all there is, and its intensity is 1. The prefill
 #   of 512 tokens runs at 12,000 tokens per second; no batch of decodes comes near.
-# - **It does not fit.** 154 users with 300 tokens each do; with 2,048 tokens each, memory holds 30 of them.
+# - **Soon it does not fit.** 154 users with 300 tokens each do; with 2,048 tokens each, memory holds 30 of them.
 #
 # So decode is limited by memory twice: by how fast it is read, and by how much there is. Lesson 05 is about the second.
 #
@@ -351,11 +353,10 @@ print(f"a = b·n at n = {fit.constant_s / fit.linear_s:.0f} tokens")
 
 # %% [markdown]
 # The two parts are those that we have counted, each somewhat above its bound, and they are equal at 178 tokens: nearly
-# our knee. But the formula **adds** where we take the larger. A real engine launches one operator after the other, and
-# each begins by waiting. Where both parts are equal, a sum is twice the larger: half of the rate. Only when the prompt
-# is several times as long does the constant become small beside the rest.
-#
-# So the roofline says where the knee is. How far beyond it an engine is really busy, only a measurement says.
+# our knee. But the formula **adds** where we take the larger, as if no reading were hidden behind arithmetic. Where both
+# parts are equal, a sum is twice the larger: half of the rate. Only when the prompt is several times as long does the
+# constant become small beside the rest. So 154 and 512 are answers to two questions: from where on can arithmetic be
+# the limit, and from where on is this engine nearly as fast as it gets.
 #
 # ## Where published systems stand
 #
@@ -386,7 +387,7 @@ print(f"bandwidth:  {h100.bytes_s / a100.bytes_s:.1f} times    token:  {45.0 / 3
 # 2. **Weights are shared, caches are not.** Tokens of one prompt, or of many users, share a read of the weights.
 #    Attention in decode stays at 1 FLOP per byte, or a few with GQA, whatever the batch.
 # 3. **So prefill is limited by arithmetic and decode by memory.** TTFT falls with FLOPs per second, TPOT with bytes per
-#    second. And the roofline is a bound: engines stay below it, and the knee lies later.
+#    second. And the roofline is a bound: it takes several times the tokens of the knee to come near it.
 
 # %%
 scorecard("roofline")
