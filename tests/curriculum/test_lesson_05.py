@@ -74,3 +74,15 @@ def test_what_the_explorer_s_answers_say() -> None:
     assert large.never > 3 * usual["paged"].never
     assert large.ttft_s < 1.5 * usual["paged"].ttft_s
     assert ways(block_size=256, memory_gib=6)["paged"].ttft_s > 2 * ways(memory_gib=6)["paged"].ttft_s
+
+
+def test_what_the_shares_beside_the_paper_s_say() -> None:
+    """Within ten points of figure 2, the factors below the paper's, and nobody waits for paged memory."""
+    from course.curriculum.lesson_05_paged_kv import explorer
+
+    ways = explorer.ways(memory_gib=12, rate=2, answer_tokens=256, block_size=16)
+    for name, share, factor in (("Max", 0.204, 4.3), ("Oracle", 0.382, 2.2)):
+        assert ways[name].tokens == pytest.approx(share, abs=0.05)
+        assert 1 < ways["paged"].num_sequences / ways[name].num_sequences < factor
+    assert ways["paged"].ttft_s < 0.1
+    assert ways["paged"].tokens + ways["paged"].never < 0.9

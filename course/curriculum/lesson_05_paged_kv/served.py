@@ -38,9 +38,10 @@ def workload(num: int, declared: int) -> Workload:
 
 @dataclass
 class Served:
-    """What came out, and what it took; the lists have an entry for each step."""
+    """What came out, and what it took. Two lists have an entry for each step; ``token_steps`` says when tokens came."""
 
     answers: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    token_steps: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     num_running: list[int] = field(default_factory=list)
     num_cached_tokens: list[int] = field(default_factory=list)
     num_computed: int = 0
@@ -71,7 +72,9 @@ def serve_all(engine: LocalEngine, work: Workload) -> Served:
 
     def note(tokens: list[Token]) -> None:
         for token in tokens:
-            served.answers[token.sequence.request.id].append(token.token)
+            request_id = token.sequence.request.id
+            served.answers[request_id].append(token.token)
+            served.token_steps[request_id].append(served.num_steps)
 
     engine.executor.execute = watched  # type: ignore[method-assign]
     try:
