@@ -78,7 +78,7 @@ for what, num_tokens, seconds in (("prefill", 512, prefill_s), ("decode", 1, dec
 # one thread of it:
 
 # %% tags=["nbval-ignore-output"]
-flops_s, bytes_s = peak_rates()  # the best of many tries
+flops_s, bytes_s = peak_rates(seconds=3)  # the best of many tries
 here = Roof("this machine", flops_s, bytes_s)
 print(f"computes {flops_s / 1e9:.0f} billion FLOPs in a second: a product of two large matrices")
 print(f"moves    {bytes_s / 1e9:.0f} billion bytes in a second: the sum of a large array")
