@@ -42,6 +42,9 @@ class Draft:
         self._decodes_all = False
         self.num_free_host_blocks = self._memory.host.num_free_blocks if self._memory.host else 0
 
+    def __repr__(self) -> str:
+        return f"<draft of a plan: {len(self.plan.chunks)} chunks>"
+
     @property
     def num_running(self) -> int:
         """Sequences that run once the plan is carried out (a prompt with n > 1 counts n)."""
