@@ -116,16 +116,16 @@ def _instance(room: Room, is_paged: bool, make_pool: Callable[[int, int, bool], 
 
 @dataclass
 class _Ledger:
-    """What stands in the memory, on average from one instant to the next: meanwhile only the decodes grow."""
+    """What stands in the memory after each step."""
 
     instance: Instance
     final: list[int]  # tokens of each request in the end
     kept: list[int]  # slots meant for it
     times_s: list[float] = field(default_factory=list)
-    states: list[float] = field(default_factory=list)
+    states: list[int] = field(default_factory=list)
     finals: list[int] = field(default_factory=list)
     keeps: list[int] = field(default_factory=list)
-    blocks: list[float] = field(default_factory=list)
+    blocks: list[int] = field(default_factory=list)
     running: list[int] = field(default_factory=list)
     decodes: list[int] = field(default_factory=list)  # tokens of each sequence that decodes, at the last instant
     steps: int = 0  # of the decode clock, at the last instant
@@ -134,7 +134,7 @@ class _Ledger:
         """Take stock of those that run, after the decisions of this instant."""
         decoding = self.instance.decoding
         if self.times_s:
-            self._grow(decoding.steps - self.steps)
+            self._grow(decoding.steps - self.steps, now_s)
         running = self.instance.running
         ids = [sequence.request.id for sequence in running]
         self.times_s.append(now_s)
@@ -146,21 +146,25 @@ class _Ledger:
         self.decodes = [sequence.num_computed_tokens for sequence in decoding.members]
         self.steps = decoding.steps
 
-    def _grow(self, num_steps: int) -> None:
-        """From the stock at the last instant to the mean over the steps since then."""
+    def _grow(self, num_steps: int, now_s: float) -> None:
+        """Go through the steps since the last instant: they took about the same time, and each grew what decodes."""
         if num_steps < 2 or not self.decodes:
             return
-        self.states[-1] += len(self.decodes) * (num_steps - 1) / 2
-        tokens = np.array(self.decodes) + 1 + np.arange(num_steps)[:, None]  # the token of a step has its block
-        blocks = -(-tokens // self.instance.memory.pool.block_size)
-        self.blocks[-1] += float((blocks - blocks[0]).sum()) / num_steps
+        since_s, states, blocks = self.times_s[-1], self.states[-1], self.blocks[-1]
+        steps = np.arange(1, num_steps)
+        held = -(-(np.array(self.decodes) + 1 + np.arange(num_steps)[:, None]) // self.instance.memory.pool.block_size)
+        self.times_s += (since_s + steps * ((now_s - since_s) / num_steps)).tolist()
+        self.states += (states + steps * len(self.decodes)).tolist()
+        self.blocks += (blocks + (held[1:] - held[0]).sum(axis=1)).tolist()  # the token of a step has its block
+        for unchanged in (self.finals, self.keeps, self.running):
+            unchanged += unchanged[-1:] * (num_steps - 1)
 
     def use(self, last_arrival_s: float, num_slots: int, is_paged: bool) -> Use:
         """The means over the second half of the arrivals."""
         low_s, high_s = (last_arrival_s / 2, last_arrival_s) if last_arrival_s else (0.0, self.times_s[-1])
         spans_s = np.diff(np.clip(self.times_s, low_s, high_s))
 
-        def mean(amounts: Sequence[float]) -> float:
+        def mean(amounts: Sequence[int]) -> float:
             return float(np.dot(amounts[:-1], spans_s)) / (high_s - low_s)
 
         states, batch = mean(self.states), mean(self.running)
