@@ -778,7 +778,7 @@ on_demand.mistake(
     "runs who was preempted",
     replace=[("        for sequence in batch:", "        for sequence in view.running:")],
     caught_by=the_latest_yields,
-    nudge="Whoever was preempted is still shown in `view.running`, but cannot run in the same step.",
+    nudge="`view.running` stays as it is while you plan. Who is preempted is still in it, and must not appear again.",
 )
 on_demand.mistake(
     "newcomers take the place",
@@ -822,6 +822,31 @@ on_demand.mistake(
     ],
     caught_by=the_latest_yields,
     nudge="Who was preempted has written something already. It must be computed again, with the prompt.",
+)
+on_demand.mistake(
+    "who finds no block yields",
+    text="""
+class OnDemand:
+    def __init__(self, max_num_sequences=8):
+        self.max_num_sequences = max_num_sequences
+
+    def schedule(self, view):
+        draft = view.draft()
+        for sequence in view.running:
+            if draft.can_add(sequence, 1):
+                draft.add(sequence, 1)
+            else:
+                draft.preempt(sequence)
+        if not draft.plan.preempt:
+            for sequence in view.waiting:
+                left = draft.tokens_left(sequence)
+                if draft.num_running >= self.max_num_sequences or not draft.can_add(sequence, left):
+                    break
+                draft.add(sequence, left)
+        return draft.plan
+""",
+    caught_by=the_latest_yields,
+    nudge="Whoever finds no block yields, even the first. The one that came last should, so that others go on.",
 )
 on_demand.alternative(
     """
