@@ -16,6 +16,17 @@ def test_it_is_sound(exercise) -> None:
     prove(exercise)
 
 
+def test_a_leak_is_drawn_in_red() -> None:
+    from course.exercises.judge import judge
+    from course.figures.palette import WRONG
+
+    allocator = next(exercise for exercise in EXERCISES if exercise.name == "BlockAllocator")
+    [leak] = [mistake for mistake in allocator.mistakes if mistake.name == "leaks what was freed"]
+    verdict = judge(allocator, f'@exercise("{allocator.id}")\n{leak.text}', seed=0)
+    assert verdict.check == "freed_blocks_come_back"
+    assert any(shape.line.color == WRONG for shape in verdict.picture.layout.shapes)
+
+
 def counting(asked: list[int]) -> Any:
     """The reference, and a note of each call for blocks."""
     from course.curriculum.lesson_05_paged_kv.exercises import owner
