@@ -21,6 +21,7 @@ from course.metrics.latency import tpot_s, ttft_s
 from course.metrics.record import RequestRecord
 from course.workload.slo import SLO
 
+MARGIN = {"l": 150, "r": 30, "t": 40, "b": 60}  # px: the names of workers and requests fit in
 HEIGHT = 860  # px, fixed: a picture that changes its height under a slider makes the page jump
 
 
@@ -42,8 +43,10 @@ def serving_overview(
     axes = {**latency_axes(bottom=0.68), **timeline_axes(rows, "3"), **latency_limits(slo)}
     axes["xaxis3"] |= {"anchor": "y3"}
     axes["yaxis3"] |= {"anchor": "x3", "domain": [0.0, 0.5]}
+    for axis in (name for name in axes if name[1:].startswith("axis")):
+        axes[axis] = {**axes[axis], "automargin": False}  # measuring the labels of six axes doubles a redraw's time
     legend = {"y": 0.51, "yanchor": "bottom"}
-    return new_figure(traces, title, height=HEIGHT, barmode="overlay", legend=legend, **axes)
+    return new_figure(traces, title, height=HEIGHT, barmode="overlay", legend=legend, margin=MARGIN, **axes)
 
 
 def serving_summary(records: Sequence[RequestRecord], history: History, slo: SLO | None = None) -> str:
