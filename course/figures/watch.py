@@ -101,9 +101,7 @@ class WatchedCluster(Cluster):
         self._num_steps[batch] += num_steps
         return super().on_batch_progress(batch, num_steps, now_s)
 
-    def on_batch_done(
-        self, batch: Batch, results: list[TokenResult], now_s: float, num_steps: int = 1
-    ) -> list[Action]:
+    def on_batch_done(self, batch: Batch, results: list[TokenResult], now_s: float, num_steps: int = 1) -> list[Action]:
         """Note what ended."""
         if began := self._began.pop(batch, None):
             start_s, chunks = began
