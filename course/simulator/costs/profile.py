@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -75,6 +76,15 @@ class Profile:
 def load_profile(path: str | Path) -> Profile:
     """Read a profile. Raises UserError for a file that is missing or is none."""
     try:
+        return _read(path, Path(path).stat().st_mtime_ns)
+    except OSError:
+        raise UserError(f"there is no profile {path}; python -m course profile --out {path} records one") from None
+
+
+@lru_cache(maxsize=8)
+def _read(path: str | Path, changed_ns: int) -> Profile:
+    """An experiment asks for the same profile several times, and an explorer runs an experiment for every move."""
+    try:
         table = json.loads(Path(path).read_text(encoding="utf-8"))
         if table["format"] != FORMAT:
             raise UserError(f"{path} has the profile format {table['format']}, not {FORMAT}; record it again")
@@ -85,8 +95,6 @@ def load_profile(path: str | Path) -> Profile:
             table["recorded"],
             table["conditions"],
         )
-    except OSError:
-        raise UserError(f"there is no profile {path}; python -m course profile --out {path} records one") from None
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path} is not a profile; python -m course profile --out FILE records one") from None
 
