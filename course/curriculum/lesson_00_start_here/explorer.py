@@ -29,7 +29,6 @@ POLICIES = (SHARED, CHUNKED, SPLIT)
 
 TWO_WORKERS = load_experiment(Path(__file__).with_name("two_workers.toml"))
 LIMITS = TWO_WORKERS.slo or SLO(math.inf, math.inf)
-KV_TOKENS = 131072  # memory enough, so that only time is short
 CHUNK_TOKENS = 64
 
 Waits = Callable[[float, float, list[float]], tuple[float, float]]
@@ -55,7 +54,7 @@ CONTROLS = (
 
 def experiment(rate: float, prompt_tokens: int, policy: str) -> Experiment:
     """Twenty requests for two workers: the same requests at every policy, so that only the policy differs."""
-    both = {"count": 2, "scheduler": "prefill-first", "kv_tokens": KV_TOKENS}
+    [both] = TWO_WORKERS.table["instances"]
     one = both | {"count": 1}
     instances: dict[str, list[dict[str, Any]]] = {
         SHARED: [both],
