@@ -7,7 +7,7 @@ never sees a token. Tokens live here, one list per sequence.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -27,7 +27,8 @@ class Text:
     """The tokens of one sequence, prompt first, and what decides about the next one.
 
     ``num_tokens_at_end`` is the length at which the sequence ends whatever it says (a trace
-    dictates it), None where only the request's limit and the ``end_tokens`` end it.
+    dictates it), None where only the request's limit and the ``end_tokens`` end it. These do not come
+    among the first ``min_new_tokens`` of the answer.
     """
 
     tokens: list[int]
@@ -36,15 +37,21 @@ class Text:
     num_tokens_at_end: int | None = None
     end_tokens: frozenset[int] = frozenset()
     last_block_hash: int = 0
+    min_new_tokens: int = 0
 
     def ends_with(self, token: int) -> bool:
         """Whether the answer is over now that ``token`` was appended."""
         return token in self.end_tokens or len(self.tokens) == self.num_tokens_at_end
 
+    @property
+    def forbidden(self) -> frozenset[int]:
+        """Tokens that may not come next."""
+        is_early = len(self.tokens) - self.num_prompt_tokens < self.min_new_tokens
+        return self.end_tokens if is_early else frozenset()
+
     def fork(self) -> Text:
         """A sibling that shares the prompt."""
-        prompt = self.tokens[: self.num_prompt_tokens]
-        return Text(prompt, len(prompt), self.sampling, self.num_tokens_at_end, self.end_tokens, self.last_block_hash)
+        return replace(self, tokens=self.tokens[: self.num_prompt_tokens])
 
 
 class Token(NamedTuple):
@@ -130,7 +137,8 @@ class Executor:
                 text = parent
                 if sequence is not chunk.sequence:
                     text = self.texts[sequence.id] = parent.fork()
-                draws.append(Draw(row, text.sampling, *sequence.id, chunk.start + chunk.num_tokens))
+                position = chunk.start + chunk.num_tokens
+                draws.append(Draw(row, text.sampling, *sequence.id, position, text.forbidden))
                 owners.append((sequence, text))
         return [
             self._append(sequence, text, token)

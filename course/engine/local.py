@@ -167,19 +167,22 @@ class LocalEngine:
         n: int = 1,
         *,
         ignore_end: bool = False,
+        min_new_tokens: int = 0,
         priority: int = 0,
     ) -> list[Answer]:
         """Let a request in; returns its ``n`` answers, which later steps fill.
 
-        ``ignore_end`` writes on past the end-of-text token. Raises UserError for a prompt that
-        is empty, not in the vocabulary or too long, and for a request that could never run.
+        ``ignore_end`` writes on past the end-of-text token, which does not come among the first
+        ``min_new_tokens``. Raises UserError for a prompt that is empty, not in the vocabulary or
+        too long, and for a request that could never run.
         """
         request = make_request(
             self.model, self.instance, next(self._ids), prompt, max_new_tokens, n, priority, self.now_s
         )
         tokens = list(request.prompt or ())
         end_tokens = frozenset(() if ignore_end else self.model.config.end_tokens)
-        return self.admit(request, Text(tokens, len(tokens), sampling, end_tokens=end_tokens))
+        text = Text(tokens, len(tokens), sampling, end_tokens=end_tokens, min_new_tokens=min_new_tokens)
+        return self.admit(request, text)
 
     def admit(self, request: Request, text: Text) -> list[Answer]:
         """Let a request in that was checked already (a trace's, say)."""

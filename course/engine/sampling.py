@@ -25,12 +25,15 @@ class Sampling:
 
     ``top_k`` keeps the k most likely tokens (0: all), ``top_p`` the smallest set of most likely
     tokens whose probabilities, after temperature and top_k, add up to at least p.
+    ``by_request`` makes the request's number part of the draw; without it, the same prompt and the
+    same seed give the same answer again, which is what a client means who sends a seed.
     """
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    by_request: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -45,17 +48,22 @@ GREEDY = Sampling()
 
 
 class Draw(NamedTuple):
-    """One token to choose: from which row of the logits, how, and for whom."""
+    """One token to choose: from which row of the logits, how, and for whom. A ``forbidden`` token is not chosen."""
 
     row: int
     sampling: Sampling
     request_id: int
     sample: int
     position: int
+    forbidden: frozenset[int] = frozenset()
 
 
 def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
-    """Choose one token per draw from logits [rows, vocab_size]."""
+    """Choose one token per draw from logits [rows, vocab_size]. Draws from the same row forbid the same tokens."""
+    if any(draw.forbidden for draw in draws):
+        logits = logits.clone()
+        for draw in draws:
+            logits[draw.row, list(draw.forbidden)] = -torch.inf
     tokens: list[int] = logits.argmax(dim=-1).tolist()
     chosen = [tokens[draw.row] for draw in draws]
     random = [i for i, draw in enumerate(draws) if draw.sampling.temperature > 0]
@@ -92,5 +100,6 @@ def _draw(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
 
 def uniform(draw: Draw) -> float:
     """A number in [0, 1) that this draw's key determines, as good as random."""
-    key = struct.pack("<4q", draw.sampling.seed, draw.request_id, draw.sample, draw.position)
+    request_id = draw.request_id if draw.sampling.by_request else 0
+    key = struct.pack("<4q", draw.sampling.seed, request_id, draw.sample, draw.position)
     return int.from_bytes(blake2b(key, digest_size=8).digest(), "little") / 2**64

@@ -114,6 +114,10 @@ class Recorder:
             record.token_times_s.append(time_s)
             last_s = time_s
 
+    def take(self, request_id: int) -> list[RequestRecord]:
+        """Return the records of a request, one per sample, and keep them no longer: for a run without an end."""
+        return self._records.pop(request_id, [])
+
     def on_preemption(self, request_id: int, sample: int = 0) -> None:
         """Count one preemption."""
         self.record(request_id, sample).num_preemptions += 1

@@ -99,6 +99,11 @@ def test_generate_stops_at_the_end_token_unless_told_otherwise() -> None:
         engine = make_engine()
         assert engine.generate(PROMPTS[2], 20)[0].tokens == full[: first + 1]
         assert engine.generate(PROMPTS[2], 20, ignore_end=True)[0].tokens == full
+        answers = engine.submit(PROMPTS[2], 20, n=2, min_new_tokens=first + 3)
+        run_to_end(engine)
+        for answer in answers:
+            assert len(answer.tokens) >= first + 3
+            assert end not in answer.tokens[: first + 3]
     finally:
         object.__setattr__(model.network.config, "end_tokens", ())
 

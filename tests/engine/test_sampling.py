@@ -79,3 +79,22 @@ def test_top_k_and_top_p_cut() -> None:
 def test_extreme_temperatures_do_not_overflow() -> None:
     assert choose(LOGITS * 1e4, draws(Sampling(temperature=1e-6))) == LOGITS.argmax(dim=1).tolist()
     assert len(choose(LOGITS, draws(Sampling(temperature=1e6)))) == 6
+
+
+def test_a_forbidden_token_is_never_chosen() -> None:
+    best = LOGITS.argmax(dim=1).tolist()
+    before = LOGITS.clone()
+    for sampling in (GREEDY, Sampling(1.0)):
+        some = [
+            draw._replace(forbidden=frozenset({best[draw.row]} if draw.row < 3 else ())) for draw in draws(sampling)
+        ]
+        chosen = choose(LOGITS, some)
+        assert all(chosen[row] != best[row] for row in range(3))
+        assert chosen[3:] == choose(LOGITS, draws(sampling))[3:]
+    assert torch.equal(LOGITS, before)
+
+
+def test_a_seed_of_the_client_repeats_the_answer() -> None:
+    first = Draw(0, Sampling(1.0, seed=5, by_request=False), request_id=2, sample=0, position=4)
+    assert uniform(first) == uniform(first._replace(request_id=9))
+    assert uniform(first) != uniform(first._replace(sample=1))

@@ -38,6 +38,14 @@ def test_samples_of_one_request_have_records_of_their_own():
     ]
 
 
+def test_a_record_that_was_taken_is_kept_no_longer():
+    recorder = Recorder()
+    recorder.on_arrival(Request(7, 1.0, 4, 5, n=2))
+    assert [record.sample for record in recorder.take(7)] == [0, 1]
+    assert recorder.records == []
+    assert recorder.take(7) == []
+
+
 def test_a_request_that_never_ends_is_kept():
     assert recorder().records[0].outcome is Outcome.UNFINISHED
 
