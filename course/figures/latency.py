@@ -66,7 +66,7 @@ def _say(run: Latencies) -> str:
     return "; ".join(parts) + "." if parts else "no request finished."
 
 
-def latency_traces(runs: Mapping[str, Latencies] | Latencies, slo: SLO | None) -> list[go.Scatter]:
+def latency_traces(runs: Mapping[str, Latencies] | Latencies, slo: SLO | None) -> list[dict[str, Any]]:
     """Two traces for each run: TTFT in the first panel, TPOT in the second."""
     named = {"": runs} if isinstance(runs, Latencies) else runs
     limits = (slo.ttft_s, slo.tpot_s) if slo else (math.inf, math.inf)
@@ -78,28 +78,29 @@ def latency_traces(runs: Mapping[str, Latencies] | Latencies, slo: SLO | None) -
     return traces
 
 
-def _dots(name: str, values: Sequence[float], limit_s: float, colour: str, panel: str, legend: bool) -> go.Scatter:
+def _dots(name: str, values: Sequence[float], limit_s: float, colour: str, panel: str, legend: bool) -> dict[str, Any]:
     total = max(1, len(values))
     missed = [value > limit_s for value in values]
-    return go.Scatter(
-        name=name,
-        legendgroup=name,
-        showlegend=legend,
-        x=ms(values),
-        y=[round((i + 1) / total, 4) for i in range(len(values))],
-        mode="lines+markers",
-        line={"color": colour, "width": 1.5, "shape": "hv"},
-        marker={
+    return {  # a Scatter would be checked twice: here and when the figure is made
+        "type": "scatter",
+        "name": name,
+        "legendgroup": name,
+        "showlegend": legend,
+        "x": ms(values),
+        "y": [round((i + 1) / total, 4) for i in range(len(values))],
+        "mode": "lines+markers",
+        "line": {"color": colour, "width": 1.5, "shape": "hv"},
+        "marker": {
             "color": colour,
             "size": [11 if m else 8 for m in missed],
             "symbol": ["x" if m else "circle" for m in missed],
             "opacity": 1,
             "line": {"width": 0},
         },
-        hovertemplate="%{x:.3~g} ms or less: %{y:.0%} of the requests<extra>" + name + "</extra>",
-        xaxis=f"x{panel}",
-        yaxis=f"y{panel}",
-    )
+        "hovertemplate": "%{x:.3~g} ms or less: %{y:.0%} of the requests<extra>" + name + "</extra>",
+        "xaxis": f"x{panel}",
+        "yaxis": f"y{panel}",
+    }
 
 
 def latency_axes(bottom: float = 0.0) -> dict[str, Any]:

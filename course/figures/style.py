@@ -20,6 +20,7 @@ _AXIS = {
     "tickcolor": TEXT,
     "zeroline": False,
     "automargin": True,
+    "ticklabeloverflow": "allow",  # to find labels beyond the edge is a third of a redraw; none is there
     "title": {"standoff": 8},
 }
 

@@ -112,30 +112,31 @@ def _say(label: str, span: Span) -> str:
     return f"{label}: {span.kind}{tokens}, {say_ms(span.end_s - span.start_s)}"
 
 
-def timeline_traces(bars: Sequence[Bar], panel: str = "") -> list[go.Bar]:
+def timeline_traces(bars: Sequence[Bar], panel: str = "") -> list[dict[str, Any]]:
     """One trace for each kind, always all four, so that a redrawn picture has the same traces."""
     return [_kind_trace(kind, [bar for bar in bars if bar.span.kind == kind], panel) for kind in KINDS]
 
 
-def _kind_trace(kind: Kind, bars: Sequence[Bar], panel: str) -> go.Bar:
+def _kind_trace(kind: Kind, bars: Sequence[Bar], panel: str) -> dict[str, Any]:
     marker: dict[str, Any] = {"color": BY_KIND[kind], "line": {"width": 0}}
     if kind == "waiting":  # hatched: grey alone is easily taken for a faded colour
         marker["color"] = CLEAR
         marker["pattern"] = {"shape": "/", "size": 5, "solidity": 0.4, "fgcolor": BY_KIND[kind], "fgopacity": 1}
-    return go.Bar(
-        name=kind,
-        orientation="h",
-        base=[round(bar.span.start_s * 1e3, 3) for bar in bars],
-        x=[round((bar.span.end_s - bar.span.start_s) * 1e3, 3) for bar in bars],
-        y=[round(bar.y, 2) for bar in bars],
-        width=[bar.thickness for bar in bars],
-        hovertext=[bar.text for bar in bars],
-        hoverinfo="text",
-        marker=marker,
-        xaxis=f"x{panel}",
-        yaxis=f"y{panel}",
-        showlegend=True,
-    )
+    return {  # a Bar would be checked twice: here and when the figure is made
+        "type": "bar",
+        "name": kind,
+        "orientation": "h",
+        "base": [round(bar.span.start_s * 1e3, 3) for bar in bars],
+        "x": [round((bar.span.end_s - bar.span.start_s) * 1e3, 3) for bar in bars],
+        "y": [round(bar.y, 2) for bar in bars],
+        "width": [bar.thickness for bar in bars],
+        "hovertext": [bar.text for bar in bars],
+        "hoverinfo": "text",
+        "marker": marker,
+        "xaxis": f"x{panel}",
+        "yaxis": f"y{panel}",
+        "showlegend": True,
+    }
 
 
 def timeline_axes(rows: Sequence[Row], panel: str = "") -> dict[str, Any]:
