@@ -8,7 +8,6 @@ from course.errors import UserError
 from course.model.config import ModelConfig
 from course.model.loading import Model
 from course.serving.instance import Instance
-from course.serving.prefix import block_hashes
 from course.serving.sequence import Sequence as ServedSequence
 from course.workload.request import Request
 
@@ -33,7 +32,6 @@ def make_request(
     tokens = tuple(model.encode(prompt) if isinstance(prompt, str) else prompt)
     if not tokens:
         raise UserError("the prompt is empty; give at least one token")
-    pool = instance.memory.pool
     request = Request(
         id=request_id,
         arrival_s=arrival_s,
@@ -42,7 +40,7 @@ def make_request(
         prompt=tokens,
         n=n,
         priority=priority,
-        prefix_hashes=block_hashes(tokens, pool.block_size) if pool.prefix_cache else (),
+        prefix_hashes=instance.memory.pool.name_blocks(tokens),
     )
     check_fits(request, model.config)
     if reason := instance.why_never(ServedSequence(request, rank=0)):

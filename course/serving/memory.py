@@ -28,14 +28,10 @@ class Memory:
         return self.host.num_free_blocks if self.host else 0
 
     def cached_prefix(self, sequence: Sequence) -> list[int]:
-        """Cached blocks that a sequence without any could start from.
-
-        At least one token is always left to compute: without a query there is nothing to sample from.
-        """
+        """Cached blocks that a sequence without any could start from. At least one token is left to compute."""
         if not self.pool.prefix_cache:
             return []
-        most = (sequence.num_known_tokens - 1) // self.pool.block_size
-        return self.pool.match(sequence._block_hashes[:most])
+        return self.pool.match(sequence._block_hashes, sequence.num_known_tokens)
 
     def block_to_write(self, sequence: Sequence) -> int | None:
         """The block of the sequence that its next token goes into; None if that will be a new one."""

@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 
 from course.errors import UserError
+from course.serving.prefix import block_hashes
 
 
 class BlockPool:
@@ -142,11 +143,19 @@ class BlockPool:
 
     # prefix cache
 
-    def match(self, hashes: Sequence[int]) -> list[int]:
-        """Blocks of the longest cached prefix, given the chained hashes of a prompt's full blocks."""
+    def name_blocks(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """Chained hashes of the full blocks of a prompt; none without a prefix cache."""
+        return block_hashes(tokens, self.block_size) if self.prefix_cache else ()
+
+    def match(self, hashes: Sequence[int], num_tokens: int | None = None) -> list[int]:
+        """Blocks of the longest cached prefix, given the chained hashes of a text's full blocks.
+
+        Of a text of ``num_tokens`` tokens, at least one is left to compute: without a query there is nothing to
+        sample from.
+        """
         found: list[int] = []
         if self._block_of:
-            for value in hashes:
+            for value in hashes if num_tokens is None else hashes[: (num_tokens - 1) // self.block_size]:
                 block = self._block_of.get(value)
                 if block is None:
                     break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ PARAMETERS: dict[str, list[Any]] = {
     "max_pauses": [1, 4],
     "order": ["fcfs", "sjf", "ljf"],
     "num_sorted": [1, 3],
+    "patience_s": [0.0, 0.01, math.inf],
 }
 
 

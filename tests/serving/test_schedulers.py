@@ -13,6 +13,7 @@ from course.serving.schedulers import (
     DecodeFirst,
     DecodeOnly,
     FixedChunks,
+    LongestPrefixFirst,
     Orca,
     PrefillFirst,
     PrefillOnly,
@@ -20,7 +21,17 @@ from course.serving.schedulers import (
     Static,
     make_scheduler,
 )
-from tests.serving.helpers import Steps, assert_all_served, checking_driver, finish, instance, queue, request, workload
+from tests.serving.helpers import (
+    Steps,
+    assert_all_served,
+    checking_driver,
+    finish,
+    instance,
+    queue,
+    request,
+    with_tokens,
+    workload,
+)
 
 
 def move_here(machine: Instance, *ids: int, prompt: int = 1, output: int = 9) -> None:
@@ -411,3 +422,36 @@ def test_policies_are_found_by_name():
 def test_a_parameter_out_of_range_is_named(name: str, parameters: dict):
     with pytest.raises(UserError, match=next(iter(parameters))):
         make_scheduler(name, **parameters)
+
+
+# longest prefix first
+
+
+def first_tokens_in_order(policy: LongestPrefixFirst) -> list[int]:
+    """Requests by their first token: one is served at a time, and the cache has room for one prompt and a bit."""
+    prompts = [[1] * 8, [2] * 8, [1] * 8 + [3], [2] * 8 + [3], [1] * 8 + [4]]
+    asked = [with_tokens(request(i, 8, 2, 0.001 * i), tokens, 4) for i, tokens in enumerate(prompts)]
+    machine = instance(policy, num_blocks=5, prefix_cache=True)
+    records = checking_driver(Cluster([machine])).run(workload(*asked)).records
+    return [record.request_id for record in sorted(records, key=lambda record: record.token_times_s[0])]
+
+
+def test_the_longest_cached_prefix_goes_first():
+    assert first_tokens_in_order(LongestPrefixFirst(max_num_sequences=1)) == [0, 2, 4, 1, 3]
+
+
+def test_who_has_waited_too_long_goes_before_all():
+    assert first_tokens_in_order(LongestPrefixFirst(max_num_sequences=1, patience_s=0.0)) == [0, 1, 2, 3, 4]
+
+
+def test_the_order_may_be_somebodys_own():
+    asked = []
+
+    def backwards(waiting, now_s, patience_s):
+        asked.append((waiting, patience_s))
+        return list(range(len(waiting)))[::-1]
+
+    policy = LongestPrefixFirst.ordered_by(backwards, max_num_sequences=1, patience_s=5.0)
+    assert first_tokens_in_order(policy)[1] == 4
+    assert ([(0.0, 0)], 5.0) in asked
+    assert any((0.002, 8) in waiting for waiting, _ in asked)

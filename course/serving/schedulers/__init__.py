@@ -10,6 +10,7 @@ from course.serving.schedulers.chunked_prefill import ChunkedPrefill
 from course.serving.schedulers.decode_first import DecodeFirst
 from course.serving.schedulers.decode_only import DecodeOnly
 from course.serving.schedulers.fixed_chunks import FixedChunks
+from course.serving.schedulers.longest_prefix_first import LongestPrefixFirst
 from course.serving.schedulers.orca import Orca
 from course.serving.schedulers.prefill_first import PrefillFirst
 from course.serving.schedulers.prefill_only import PrefillOnly
@@ -21,6 +22,7 @@ SCHEDULERS: dict[str, type] = {
     "static": Static,
     "orca": Orca,
     "prefill-first": PrefillFirst,
+    "longest-prefix-first": LongestPrefixFirst,
     "decode-first": DecodeFirst,
     "chunked-prefill": ChunkedPrefill,
     "prefill-only": PrefillOnly,
@@ -43,6 +45,7 @@ __all__ = [
     "DecodeFirst",
     "DecodeOnly",
     "FixedChunks",
+    "LongestPrefixFirst",
     "Orca",
     "PrefillFirst",
     "PrefillOnly",
