@@ -18,6 +18,7 @@ readers who cannot see it and for tests that compare notebooks.
 ``decode_cost``          time per token with and without a cache
 ``block_map``            who holds which block of a paged memory; lost blocks in red
 ``memory_shares``        what KV memory is used for, by the way it is given
+``tiles``                attention tile by tile: which tile when, and what that saves
 ``roofline``             what limits each operator: arithmetic or bytes
 """
 
@@ -32,10 +33,19 @@ from course.figures.overview import serving_overview, serving_summary
 from course.figures.prompt_cost import PromptCost, prompt_cost, prompt_cost_summary
 from course.figures.roofline import Dot, Roof, phases_under_roof, phases_under_roof_summary, roofline, roofline_summary
 from course.figures.steps import steps_grid, steps_summary
+from course.figures.tiles import (
+    AttentionWay,
+    TileWalk,
+    attention_ways,
+    attention_ways_summary,
+    tile_walk,
+    tile_walk_summary,
+)
 from course.figures.timeline import timeline, timeline_summary, timelines, timelines_summary
 from course.figures.watch import ChunkRun, History, Move, Step, WatchedCluster
 
 __all__ = [
+    "AttentionWay",
     "ChunkRun",
     "Dot",
     "Held",
@@ -46,9 +56,12 @@ __all__ = [
     "PromptCost",
     "Roof",
     "Step",
+    "TileWalk",
     "WatchedCluster",
     "attention_pattern",
     "attention_summary",
+    "attention_ways",
+    "attention_ways_summary",
     "block_map",
     "block_map_summary",
     "cached_vs_uncached",
@@ -69,6 +82,8 @@ __all__ = [
     "serving_summary",
     "steps_grid",
     "steps_summary",
+    "tile_walk",
+    "tile_walk_summary",
     "timeline",
     "timeline_summary",
     "timelines",
