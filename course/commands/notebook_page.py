@@ -111,6 +111,11 @@ class LiveExplorer:
         """What is plotted: the data and the lines across it, without titles and labels."""
         return str(self.plot.evaluate(_DRAWN))
 
+    @property
+    def room_px(self) -> float:
+        """How wide the place of the picture is."""
+        return float(self.plot.evaluate("(plot) => plot.clientWidth"))
+
     def move(self, control: Control) -> float:
         """Move a control by one key and wait for the next picture; milliseconds from the key to the picture."""
         before = self.plot.evaluate("(plot) => plot.courseTimes.length")

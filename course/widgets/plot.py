@@ -70,7 +70,8 @@ export default {
     const say = () => (plot.ariaLabel = model.get("label"));
     const draw = () => {
       const { data, layout, config } = model.get("figure");
-      plotly?.react(plot, structuredClone(data), structuredClone(layout), config);
+      const width = plot.clientWidth || undefined; // not known while the page does not show it
+      plotly?.react(plot, structuredClone(data), { ...structuredClone(layout), width }, config);
     };
     model.on("change:figure", draw);
     model.on("change:label", say);
@@ -88,8 +89,16 @@ export default {
     const asking = setInterval(ask, 1000);
     page.ready.then(() => clearInterval(asking));
     const serving = setInterval(() => serveKeyboards(el.parentElement), 500);
+    // plotly.js watches the window alone; a panel beside the notebook changes the width, too.
+    let width = 0;
+    const fitting = new ResizeObserver(([{ contentRect }]) => {
+      if (width && contentRect.width && contentRect.width !== width) draw();
+      width = contentRect.width;
+    });
+    fitting.observe(el);
     return () => {
       [asking, serving].forEach(clearInterval);
+      fitting.disconnect();
       plotly?.purge(plot);
     };
   },

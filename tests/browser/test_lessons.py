@@ -52,6 +52,22 @@ def test_every_control_is_reached_and_moved_by_keyboard(lesson) -> None:
             assert explorer.drawn != before, f"{control.label!r} does not change the picture"
 
 
+def test_a_picture_is_as_wide_as_its_place(lesson) -> None:
+    notebook, _ = lesson
+    [explorer, *_] = notebook.explorers()
+    explorer.plot.scroll_into_view_if_needed()  # what is out of sight is drawn when it comes into sight
+    before = explorer.room_px
+    notebook.ask("await jupyterapp.commands.execute('application:toggle-left-area');")
+    notebook.page.wait_for_function(WIDER, arg=[explorer.plot.element_handle(), before])
+    notebook.ask("await jupyterapp.commands.execute('application:toggle-left-area');")
+
+
+WIDER = """([plot, before]) => {
+  const drawn = plot.querySelector(".main-svg").getBoundingClientRect().width;
+  return plot.clientWidth !== before && Math.abs(drawn - plot.clientWidth) < 2;
+}"""
+
+
 def test_a_mistake_is_understood_and_the_right_answer_passes(lesson) -> None:
     notebook, _ = lesson
     for said, exercise in solved(notebook):
