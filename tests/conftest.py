@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # Before anything is imported that reads them. One thread: two test workers share two cores.
@@ -15,3 +16,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # How long an example takes says something about the neighbours on this machine, not about the code.
 settings.register_profile("course", deadline=None)
 settings.load_profile("course")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file stay on one worker and share their fixtures; where each lesson takes long, those of a lesson do."""
+    for item in items:
+        file = item.nodeid.split("::")[0]
+        lesson = getattr(item, "callspec", None) and item.callspec.params.get("lesson")
+        name = getattr(lesson, "file", lesson)  # as it stands in the table of contents, or its file's name
+        item.add_marker(pytest.mark.xdist_group(f"{file}:{name}" if isinstance(name, str) else file))
