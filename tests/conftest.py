@@ -19,7 +19,7 @@ settings.load_profile("course")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file stay on one worker and share their fixtures; where each lesson takes long, those of a lesson do."""
+    """Tests of one file, and of several lessons in a file those of one lesson, stay on one worker: they share fixtures."""
     for item in items:
         file = item.nodeid.split("::")[0]
         lesson = getattr(item, "callspec", None) and item.callspec.params.get("lesson")
