@@ -19,7 +19,7 @@ settings.load_profile("course")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file, and of several lessons in a file those of one lesson, stay on one worker: they share fixtures."""
+    """Tests that share fixtures stay on one worker: those of a file, or of one lesson in it."""
     for item in items:
         file = item.nodeid.split("::")[0]
         lesson = getattr(item, "callspec", None) and item.callspec.params.get("lesson")
