@@ -20,6 +20,9 @@ readers who cannot see it and for tests that compare notebooks.
 ``memory_shares``        what KV memory is used for, by the way it is given
 ``tiles``                attention tile by tile: which tile when, and what that saves
 ``roofline``             what limits each operator: arithmetic or bytes
+``queue_curves``         mean TTFT against the rate: formulas, and simulations beside them
+``prediction``           predicted beside measured, and how far off
+``token_rows``           when each token of each request came out
 """
 
 from course.figures.attention import attention_pattern, attention_summary
@@ -30,7 +33,9 @@ from course.figures.kv_memory import MemoryUse, kv_memory, kv_memory_summary
 from course.figures.latency import latency_distributions, latency_summary
 from course.figures.memory_shares import MemoryShares, memory_shares, memory_shares_summary
 from course.figures.overview import serving_overview, serving_summary
+from course.figures.prediction import predicted_measured, predicted_measured_summary
 from course.figures.prompt_cost import PromptCost, prompt_cost, prompt_cost_summary
+from course.figures.queue_curves import Way, queue_curves, queue_curves_summary
 from course.figures.roofline import Dot, Roof, phases_under_roof, phases_under_roof_summary, roofline, roofline_summary
 from course.figures.steps import steps_grid, steps_summary
 from course.figures.tiles import (
@@ -42,6 +47,7 @@ from course.figures.tiles import (
     tile_walk_summary,
 )
 from course.figures.timeline import timeline, timeline_summary, timelines, timelines_summary
+from course.figures.token_rows import token_rows, token_rows_summary
 from course.figures.watch import ChunkRun, History, Move, Step, WatchedCluster
 
 __all__ = [
@@ -58,6 +64,7 @@ __all__ = [
     "Step",
     "TileWalk",
     "WatchedCluster",
+    "Way",
     "attention_pattern",
     "attention_summary",
     "attention_ways",
@@ -74,8 +81,12 @@ __all__ = [
     "memory_shares_summary",
     "phases_under_roof",
     "phases_under_roof_summary",
+    "predicted_measured",
+    "predicted_measured_summary",
     "prompt_cost",
     "prompt_cost_summary",
+    "queue_curves",
+    "queue_curves_summary",
     "roofline",
     "roofline_summary",
     "serving_overview",
@@ -90,4 +101,6 @@ __all__ = [
     "timelines_summary",
     "token_gaps",
     "token_gaps_summary",
+    "token_rows",
+    "token_rows_summary",
 ]
