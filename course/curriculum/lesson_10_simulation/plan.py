@@ -25,42 +25,46 @@ SERVERS = {
 }
 LIMITS = {"opt-13b": SLO(0.25, 0.1), "opt-66b": SLO(2.5, 0.15)}
 """What DistServe (OSDI'24, table 1) asks of a chatbot."""
-NUM_REQUESTS = 150
 
 CONTROLS = (
     Choice(
         "server", "server", tuple(SERVERS), "OPT-13B on 1 A100", help="All GPUs work on every layer (tensor parallel)"
     ),
-    Slider("rate", "requests per second", 1, 16, 1, 4, help="How many new requests arrive each second"),
+    Slider("rate", "requests per second", 1, 40, 1, 4, help="How many new requests arrive each second"),
     LogSlider("prompt", "prompt (tokens, median)", 64, 1024, 256, help="Half of the prompts are longer"),
     LogSlider("answer", "answer (tokens, median)", 16, 128, 64, help="Half of the answers are longer"),
     LogSlider("most", "prompts in one step, at most", 1, 16, 4, help="Whole prompts that a step may take"),
+    LogSlider("num", "requests simulated", 75, 600, 600, help="How long the simulation runs"),
 )
 
 
 @lru_cache(maxsize=64)
 def planned(
-    server: str, rate: float, prompt: int, answer: int, most: int, serve: Serve = exercises.serve
+    server: str, rate: float, prompt: int, answer: int, most: int, num: int, serve: Serve = exercises.serve
 ) -> tuple[RequestRecord, ...]:
     """Serve some requests there."""
     model, tp = SERVERS[server]
     prompts = Lognormal(prompt, 0.7, low=4, high=1536)
-    drawn = lognormal_lengths(NUM_REQUESTS, prompts, Lognormal(answer, 0.6, low=4, high=512), seed=0)
-    arrivals_s = poisson_arrivals(NUM_REQUESTS, rate, seed=0).tolist()
+    drawn = lognormal_lengths(num, prompts, Lognormal(answer, 0.6, low=4, high=512), seed=0)
+    arrivals_s = poisson_arrivals(num, rate, seed=0).tolist()
     jobs = list(zip(arrivals_s, drawn.prompt_tokens.tolist(), drawn.output_tokens.tolist(), strict=True))
     tokens = serve(jobs, real.published_step("distserve-a100", model, tp), most)
     return tuple(real.records_of(jobs, tokens))
 
 
-def figure(server: str, rate: float, prompt: int, answer: int, most: int, serve: Serve = exercises.serve) -> go.Figure:
+def figure(
+    server: str, rate: float, prompt: int, answer: int, most: int, num: int, serve: Serve = exercises.serve
+) -> go.Figure:
     """TTFT and TPOT of every request, beside the limits."""
-    run = Latencies.of(planned(server, rate, prompt, answer, most, serve))
+    run = Latencies.of(planned(server, rate, prompt, answer, most, num, serve))
     return latency_distributions(run, LIMITS[SERVERS[server][0]], f"{server}, {rate:g} requests per second")
 
 
-def summary(server: str, rate: float, prompt: int, answer: int, most: int, serve: Serve = exercises.serve) -> str:
+def summary(
+    server: str, rate: float, prompt: int, answer: int, most: int, num: int, serve: Serve = exercises.serve
+) -> str:
     """The same in a line, and how many requests keep both limits."""
-    records = planned(server, rate, prompt, answer, most, serve)
+    records = planned(server, rate, prompt, answer, most, num, serve)
     model, tp = SERVERS[server]
     good = attainment(records, LIMITS[model]).both
     return f"{latency_summary(Latencies.of(records))} {good:.0%} keep both limits; {rate / tp:.3g} requests/s per GPU."

@@ -56,7 +56,7 @@ def record(model: Model, rounds: int = 5) -> tuple[Steps, Steps]:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Step times of DistServe's form, a, b, c as `fit_steps` gives them; also a cost model for the course's simulator."""
+    """Step times of DistServe's form, with constants as `fit_steps` gives them; also a cost model of the course."""
 
     prefill: Sequence[float]
     decode: Sequence[float]
