@@ -19,7 +19,7 @@ SYMBOLS = ("circle", "diamond", "square")
 
 
 def predicted_measured(groups: Mapping[str, Pairs], title: str = "Predicted and measured") -> go.Figure:
-    """Measured against predicted on the left, both logarithmic, with the diagonal; how far off each is on the right.
+    """Measured against predicted on the left, both logarithmic, with the diagonal; the error of each on the right.
 
     Groups called "prefill" or "TTFT" and "decode" or "TPOT" have the colours of their phases.
     """
@@ -55,10 +55,10 @@ def predicted_measured(groups: Mapping[str, Pairs], title: str = "Predicted and 
     axes: dict[str, Any] = {
         "xaxis": {"domain": [0, 0.46], "title": {"text": "measured (ms)"}, **ticks},
         "yaxis": {"title": {"text": "predicted (ms)"}, **ticks},
-        "xaxis2": {"domain": [0.58, 1.0], "anchor": "y2", "title": {"text": "measured (ms)"}, **ticks},
-        "yaxis2": {"anchor": "x2", "tickformat": "+.0%", "range": [-1.15 * worst, 1.15 * worst]},
+        "xaxis2": {"domain": [0.6, 1.0], "anchor": "y2", "title": {"text": "measured (ms)"}, **ticks},
+        "yaxis2": {"anchor": "x2", "tickformat": "+.0%", "zeroline": False, "range": [-1.15 * worst, 1.15 * worst]},
     }
-    axes["yaxis2"]["title"] = {"text": "predicted too long (+)"}
+    axes["yaxis2"]["title"] = {"text": "error"}
     return new_figure(traces, title, height=440, **axes)
 
 

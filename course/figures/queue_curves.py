@@ -55,7 +55,7 @@ def queue_curves(
     shape, label = dashed(rate, f"{rate:g}/s")
     notes = [label]
     if crossover is not None and crossover[1] < highest_s:
-        notes.append(_note(crossover, highest_s))
+        notes.append(_note(crossover))
     longest_s = max((percentile(way.sample_s, 95) for way in ways if way.sample_s), default=highest_s)
     axes: dict[str, Any] = {
         "xaxis": {"domain": [0, 0.6], "range": [0, max(rates)], "title": {"text": "requests per second"}},
@@ -65,7 +65,7 @@ def queue_curves(
     }
     axes["xaxis2"]["title"] = {"text": f"TTFT at {rate:g}/s (ms)"}
     return new_figure(
-        traces, title, height=500, shapes=[shape], annotations=notes, margin={"t": 130}, legend={"y": 1.09}, **axes
+        traces, title, height=470, shapes=[shape], annotations=notes, margin={"t": 110}, legend={"y": 1.06}, **axes
     )
 
 
@@ -128,7 +128,7 @@ def _prompts(way: Way, colour: str, dash: str) -> go.Scatter:
     )
 
 
-def _note(crossover: tuple[float, float], highest_s: float) -> dict[str, Any]:
+def _note(crossover: tuple[float, float]) -> dict[str, Any]:
     rate, mean_s = crossover
-    place = {"x": round(rate, 4), "y": round(1e3 * mean_s, 3), "ax": 0, "ay": 64 if mean_s > highest_s / 3 else -84}
+    place = {"x": round(rate, 4), "y": round(1e3 * mean_s, 3), "ax": 50, "ay": 36}
     return {**place, "text": "they cross", "showarrow": True, "arrowcolor": TEXT, "arrowwidth": 1.5, "standoff": 8}

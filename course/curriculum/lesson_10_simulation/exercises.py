@@ -201,23 +201,23 @@ def serve(
 ) -> list[list[float]]:
     """When each token of each request comes out: one GPU, one step at a time, prompts first.
 
-    `requests` are (arrival in seconds, tokens of the prompt, tokens of the answer), in order of arrival.
-    While prompts wait, a step takes the first `most_prompts` of them, or all if there are fewer; at its
-    end each of these has its first token. While none wait, a step gives every answer that has begun
-    its next token. A step under way is not interrupted.
+    `requests` are (arrival in seconds, tokens of the prompt, tokens of the answer), in order of
+    arrival. While prompts wait, a step takes the first `most_prompts` of them, or all if there are
+    fewer; at its end each of these has its first token. While none wait, a step gives every answer
+    that has begun its next token. A step under way is not interrupted.
 
-    A step takes `step_s(prompts, contexts)` seconds: `prompts` has the length of each prompt that it
-    takes, `contexts` for each answer the tokens in its cache: the prompt, and of the answer all but
-    the latest token. One of the two lists is empty. Return for each request its list of times.
+    A step takes `step_s(prompts, contexts)` seconds: `prompts` has the length of each prompt that
+    it takes, `contexts` for each answer the tokens in its cache: the prompt, and of the answer all
+    but the latest token. One of the two lists is empty. Return for each request its list of times.
     """
-    tokens = [[] for _ in requests]  # the answer: for each request, when its tokens came
-    waiting, running, batch = [], [], []  # numbers of requests: in the queue, begun, in the step under way
-    step_ends = -1
-    events = [(arrival_s, number) for number, (arrival_s, _, _) in enumerate(requests)]  # (when, who arrives)
-    heapq.heapify(events)  # `heapq.heappop(events)` takes the earliest, `heapq.heappush(events, event)` adds one
+    tokens = [[] for _ in requests]  # the answer: when the tokens of each request came
+    waiting, running, batch = [], [], []  # requests in the queue, begun, in the step under way
+    step_ends = -1  # to come: heapq.heappush(events, (when, step_ends))
+    events = [(arrival_s, number) for number, (arrival_s, _, _) in enumerate(requests)]
+    heapq.heapify(events)
     while events:
-        now_s, event = heapq.heappop(events)
-        # yours: about 15 lines. What happened? If that is all for now and no step is under way, begin one.
+        now_s, event = heapq.heappop(events)  # the earliest
+        # yours: about 15 lines. Note what happened. Is that all for now, and no step under way? Begin one.
         if event == step_ends:
             for number in batch:
                 tokens[number].append(now_s)
@@ -643,11 +643,11 @@ def serve(requests, step_s, most_prompts=1):
 
 @define("simulation.tensor_ttft", points=1, builds_on=(mean_ttft,))
 def tensor_ttft(rate: float, prefill_s: float, speedup: float) -> float:
-    """Mean TTFT in seconds of GPUs that share the work of every layer: tensor parallel, or intra-op.
+    """Mean TTFT in seconds of GPUs that share the work of every layer: tensor parallel.
 
-    All of them work on one prompt together, and are done with it `speedup` times as fast as one GPU,
-    which takes `prefill_s` seconds. The next prompt begins when they are done. `math.inf` where
-    more comes in than they can do. `mean_ttft` is at hand. About 1 line.
+    All of them work on one prompt together, and are done with it `speedup` times as fast as one
+    GPU, which takes `prefill_s` seconds. The next prompt begins when they are done. `math.inf`
+    where more comes in than they can do. `mean_ttft` is at hand. About 1 line.
     """
     return mean_ttft(rate, prefill_s / speedup)
 
@@ -764,7 +764,7 @@ def tensor_ttft(rate, prefill_s, speedup):
 
 @define("simulation.pipeline_ttft", points=2, builds_on=(mean_ttft,))
 def pipeline_ttft(rate: float, prefill_s: float, num_stages: int = 2) -> float:
-    """Mean TTFT in seconds of GPUs that have a part of the layers each: pipeline parallel, or inter-op.
+    """Mean TTFT in seconds of GPUs that have a part of the layers each: pipeline parallel.
 
     Every prompt goes through all `num_stages` of them, one after the other, and takes `prefill_s`
     seconds in all, as long in each. As soon as it leaves the first, the next prompt may enter. So
@@ -894,15 +894,16 @@ def pipeline_ttft(rate, prefill_s, num_stages=2):
 def fit_steps(steps: list[tuple[list[int], list[float]]], decodes: bool) -> list[float]:
     """The constants [a, b, c] with which the form comes closest to the measured steps.
 
-    Each of `steps` is (lengths, seconds). Of a prefill step, `lengths` are the tokens of its prompts;
-    of a decode step (`decodes`), the cached tokens of its sequences. The step was timed several
-    times; the median of its `seconds` counts, for now and then something else is in the way. The forms:
+    Each of `steps` is (lengths, seconds). Of a prefill step, `lengths` are the tokens of its
+    prompts; of a decode step (`decodes`), the cached tokens of its sequences. The step was timed
+    several times; the median of its `seconds` counts, for now and then something else is in the
+    way. The forms:
 
         prefill:  a + b · (sum of the lengths) + c · (sum of the squares of the lengths)
         decode:   a + b · (sum of the lengths) + c · (number of sequences)
 
-    Closest: the smallest sum of squared differences. `np.linalg.lstsq(matrix, targets)[0]` finds it:
-    a row for each step, a column for each constant. About 6 lines.
+    Closest: the smallest sum of squared differences. `np.linalg.lstsq(matrix, targets)[0]` finds
+    it: a row for each step, a column for each constant. About 6 lines.
     """
     rows, targets = [], []
     for lengths, seconds in steps:
