@@ -13,6 +13,7 @@ readers who cannot see it and for tests that compare notebooks.
 ``overview``             both of these in one picture
 ``gaps``                 the tokens of a stream over time, stalls marked
 ``attention``            which token looks at which
+``masks``                which keys a token may look at, cell by cell
 ``prompt_cost``          the linear and the quadratic part of TTFT
 ``kv_memory``            what fills a GPU's memory, and how many sequences fit
 ``decode_cost``          time per token with and without a cache
@@ -31,6 +32,7 @@ from course.figures.decode_cost import cached_vs_uncached, cached_vs_uncached_su
 from course.figures.gaps import token_gaps, token_gaps_summary
 from course.figures.kv_memory import MemoryUse, kv_memory, kv_memory_summary
 from course.figures.latency import latency_distributions, latency_summary
+from course.figures.masks import mask_grid, mask_summary
 from course.figures.memory_shares import MemoryShares, memory_shares, memory_shares_summary
 from course.figures.overview import serving_overview, serving_summary
 from course.figures.prediction import predicted_measured, predicted_measured_summary
@@ -77,6 +79,8 @@ __all__ = [
     "kv_memory_summary",
     "latency_distributions",
     "latency_summary",
+    "mask_grid",
+    "mask_summary",
     "memory_shares",
     "memory_shares_summary",
     "phases_under_roof",

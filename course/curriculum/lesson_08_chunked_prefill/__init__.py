@@ -1,0 +1,1 @@
+"""Lesson 08: how a long prompt need not stall everyone else."""
