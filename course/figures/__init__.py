@@ -11,6 +11,7 @@ readers who cannot see it and for tests that compare notebooks.
 ``steps``                who runs in which step, as a grid
 ``latency``              TTFT and TPOT side by side, as distributions
 ``overview``             both of these in one picture
+``budgets``              what a token budget does, and a run with its stalls marked
 ``gaps``                 the tokens of a stream over time, stalls marked
 ``attention``            which token looks at which
 ``masks``                which keys a token may look at, cell by cell
@@ -28,6 +29,7 @@ readers who cannot see it and for tests that compare notebooks.
 
 from course.figures.attention import attention_pattern, attention_summary
 from course.figures.block_map import Held, block_map, block_map_summary
+from course.figures.budgets import BudgetPoint, budget_overview, budget_summary
 from course.figures.decode_cost import cached_vs_uncached, cached_vs_uncached_summary
 from course.figures.gaps import token_gaps, token_gaps_summary
 from course.figures.kv_memory import MemoryUse, kv_memory, kv_memory_summary
@@ -54,6 +56,7 @@ from course.figures.watch import ChunkRun, History, Move, Step, WatchedCluster
 
 __all__ = [
     "AttentionWay",
+    "BudgetPoint",
     "ChunkRun",
     "Dot",
     "Held",
@@ -73,6 +76,8 @@ __all__ = [
     "attention_ways_summary",
     "block_map",
     "block_map_summary",
+    "budget_overview",
+    "budget_summary",
     "cached_vs_uncached",
     "cached_vs_uncached_summary",
     "kv_memory",
