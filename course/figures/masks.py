@@ -37,7 +37,7 @@ def mask_grid(masks: Mapping[str, Mask], start: int = 0) -> str:
 def mask_summary(masks: Mapping[str, Mask]) -> str:
     """How many pairs each mask allows, and how many cells of the first are wrong."""
     said = [f"{title}: {sum(map(sum, mask))} pairs" for title, mask in masks.items()]
-    first, last = next(iter(masks.values()), ()), next(reversed(masks.values()), ())
+    first, last = (list(masks.values())[place] for place in (0, -1))
     wrong = sum(a != b for one, other in zip(first, last, strict=False) for a, b in zip(one, other, strict=False))
     return "; ".join(said) + (f"; {wrong} cells differ" if wrong else "")
 

@@ -47,3 +47,15 @@ def test_a_run_that_stops_says_why_to_who_cannot_see_it() -> None:
     run = LockstepRun((), (), "step 0: nothing runs")
     assert "stops (step 0: nothing runs)" in steps_summary({"yours": run})
     assert "stops (step 0: nothing runs)" in steps_grid({"yours": run})
+
+
+def test_with_a_budget_cells_and_a_last_row_say_how_many_tokens() -> None:
+    run = serve_in_steps(make_scheduler("orca"), [(0, 5, 2, 2), (0, 2, 1, 1)], 99)
+    svg = steps_grid({"orca": run}, budget=6)
+    numbers = [
+        (text.text, text.get("fill")) for text in ElementTree.fromstring(svg).iter() if text.tag.endswith("text")
+    ]
+    assert "budget 6" in dict(numbers)
+    assert ("7", WRONG) in numbers  # 5 + 2 tokens in the first step
+    assert [text for text, colour in numbers if colour == "white"] == ["5", "1", "2"]
+    assert "budget" not in steps_grid({"orca": run})
