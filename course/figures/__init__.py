@@ -19,6 +19,8 @@ readers who cannot see it and for tests that compare notebooks.
 ``kv_memory``            what fills a GPU's memory, and how many sequences fit
 ``decode_cost``          time per token with and without a cache
 ``block_map``            who holds which block of a paged memory; lost blocks in red
+``prefix_tree``          cached blocks as a tree; the wrong one in red
+``prefix_reuse``         prompt tokens from the prefix cache, TTFT and TPOT
 ``memory_shares``        what KV memory is used for, by the way it is given
 ``tiles``                attention tile by tile: which tile when, and what that saves
 ``roofline``             what limits each operator: arithmetic or bytes
@@ -38,6 +40,8 @@ from course.figures.masks import mask_grid, mask_summary
 from course.figures.memory_shares import MemoryShares, memory_shares, memory_shares_summary
 from course.figures.overview import serving_overview, serving_summary
 from course.figures.prediction import predicted_measured, predicted_measured_summary
+from course.figures.prefix_reuse import PrefixUse, prefix_reuse, prefix_reuse_summary
+from course.figures.prefix_tree import TreeBlock, blocks_of, prefix_tree, prefix_tree_summary
 from course.figures.prompt_cost import PromptCost, prompt_cost, prompt_cost_summary
 from course.figures.queue_curves import Way, queue_curves, queue_curves_summary
 from course.figures.roofline import Dot, Roof, phases_under_roof, phases_under_roof_summary, roofline, roofline_summary
@@ -64,10 +68,12 @@ __all__ = [
     "MemoryShares",
     "MemoryUse",
     "Move",
+    "PrefixUse",
     "PromptCost",
     "Roof",
     "Step",
     "TileWalk",
+    "TreeBlock",
     "WatchedCluster",
     "Way",
     "attention_pattern",
@@ -76,6 +82,7 @@ __all__ = [
     "attention_ways_summary",
     "block_map",
     "block_map_summary",
+    "blocks_of",
     "budget_overview",
     "budget_summary",
     "cached_vs_uncached",
@@ -92,6 +99,10 @@ __all__ = [
     "phases_under_roof_summary",
     "predicted_measured",
     "predicted_measured_summary",
+    "prefix_reuse",
+    "prefix_reuse_summary",
+    "prefix_tree",
+    "prefix_tree_summary",
     "prompt_cost",
     "prompt_cost_summary",
     "queue_curves",

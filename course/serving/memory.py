@@ -19,6 +19,8 @@ class Memory:
         self.pool = pool
         self.host = BlockPool(num_host_blocks, pool.block_size) if num_host_blocks else None
         self.decoding = Decoding(pool)  # running sequences whose last step sampled a token
+        self.num_queried_tokens = 0  # known to sequences as they were admitted (vLLM: prefix_cache_queries)
+        self.num_hit_tokens = 0  # those of them that came from the prefix cache (vLLM: prefix_cache_hits)
         self._host_blocks_being_read: list[int] = []
         self._forked: set[Sequence] = set()  # those whose last block may be shared
 
@@ -45,6 +47,8 @@ class Memory:
         """Start from the cached prefix. All admissions of a step do this before any `grow`, which may evict."""
         hits = self.cached_prefix(sequence)
         self.pool.share(hits)
+        self.num_queried_tokens += sequence.num_known_tokens
+        self.num_hit_tokens += len(hits) * self.pool.block_size
         sequence._block_table = hits
         sequence._num_computed = len(hits) * self.pool.block_size
         sequence._num_published = len(hits)

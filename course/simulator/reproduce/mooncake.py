@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from course.simulator.reproduce.register import Entry, Row, find_file, number, skipped
-from course.workload.traces import TraceRow, read_trace
+from course.workload.conversations import ideal_reuse
+from course.workload.traces import read_trace
 
 FILES = ("mooncake_conversation.jsonl", "conversation_trace.jsonl")
 PUBLISHED = {12_031: 36.6, 6_017: 34.6}
 """Percent of blocks by number of requests: the file as released, and its first half in time."""
-
-
-def ideal_reuse(rows: Iterable[TraceRow]) -> float:
-    """Share (0 to 1) of all prompt blocks that an earlier prompt had already, as a cache that forgets nothing finds."""
-    seen: set[int] = set()
-    num_blocks = num_hits = 0
-    for row in rows:
-        # Hashes are chained: a block counts as known only where all before it are the same.
-        num_blocks += len(row.prefix_hashes)
-        num_hits += sum(hash in seen for hash in row.prefix_hashes)
-        seen.update(row.prefix_hashes)
-    return num_hits / num_blocks if num_blocks else 0.0
 
 
 def rows(data: Path) -> list[Row]:

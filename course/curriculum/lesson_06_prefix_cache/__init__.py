@@ -1,0 +1,1 @@
+"""Lesson 06: what was computed once is found again."""
