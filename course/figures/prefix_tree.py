@@ -28,7 +28,7 @@ def blocks_of(
     parents: dict[int, int | None] = {}
     holders: dict[int, int] = {}
     for name, hashes in texts.items():
-        for before, each in zip([None, *hashes[:-1]], hashes, strict=True):
+        for before, each in zip([None, *hashes], hashes, strict=False):
             parents.setdefault(each, before)
             holders[each] = holders.get(each, 0) + (name in held)
     return [TreeBlock(each, parent, labels.get(each, ""), holders[each]) for each, parent in parents.items()]

@@ -16,6 +16,8 @@
 # %%
 import math
 import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from IPython.display import SVG
@@ -125,9 +127,9 @@ print(f"the same names: {sum(a == b for a, b in zip(first, second, strict=False)
 
 # %%
 known = {7: 3, 8: 0, 9: 5}  # hash -> block
-print("32 tokens, 3 blocks known:", cached_prefix([7, 8, 9], known, num_tokens=13, block_size=4))
-print("all 12 tokens known:      ", cached_prefix([7, 8, 9], known, num_tokens=12, block_size=4))
-print("the second is missing:    ", cached_prefix([7, 6, 9], known, num_tokens=13, block_size=4))
+print("13 tokens, all 3 blocks known:", cached_prefix([7, 8, 9], known, num_tokens=13, block_size=4))
+print("12 tokens, all 3 blocks known:", cached_prefix([7, 8, 9], known, num_tokens=12, block_size=4))
+print("13 tokens, the second missing:", cached_prefix([7, 6, 9], known, num_tokens=13, block_size=4))
 
 # %% [markdown]
 # ## Build it 3: what is kept, and what goes
@@ -270,17 +272,17 @@ explorer.explorer(PrefixCache, cached_prefix, queue_order)
 # 1. Move the system prompt to 0, then up. What happens to TTFT without a cache, and with one?
 # 2. The memory down to 4,000, then up to 64,000. Where do the two servers with a cache differ?
 # 3. One system prompt, then 32. Which one would you rather serve?
-# 4. TPOT is lower with the cache. No answer token is ever found in it. Why?
+# 4. The memory to 32,000. TPOT is shorter with the cache, though no token of an answer is ever found in it. Why?
 #
 # <details><summary>What you should have seen</summary>
 #
-# 1. Without a cache TTFT goes from under 0.1 s to seconds, though nobody asks more than before. With one it hardly
-#    moves.
+# 1. Without a cache TTFT goes from under 0.1 s to seconds, though nobody asks more than before. With one it stays below
+#    a third of that.
 # 2. Only where memory is short. From 16,000 tokens on nothing useful is evicted, and the order does not matter. At 4,000
-#    the longest prefix first finds more, and its TTFT is shorter.
-# 3. One: nearly 90 % hits. With 32, most system prompts are asked for only once or twice.
-# 4. Prompts are computed between the steps of the answers, and each makes the answers wait. Fewer prompt tokens, shorter
-#    pauses. That is also why TPOT is best with 4,000 tokens and no cache: few run at the same time, and the others wait.
+#    the longest prefix first finds more, and the median TTFT is shorter.
+# 3. One: nearly 90% hits. With 32, most system prompts are asked for only once or twice.
+# 4. Prompts are computed between the steps of the answers, and each makes the answers wait. Fewer prompt tokens, fewer
+#    pauses. Without a cache TPOT is best with 4,000 tokens of memory: few run at the same time, and the others wait.
 # </details>
 #
 # ## What would real traffic give?
@@ -300,18 +302,18 @@ print("counted in the trace: 34.6% (its first 6,017 requests), 36.6% (all 12,031
 # About a third. The rest of each prompt is new, whatever the size of the cache. (With the file from
 # [kvcache-ai/Mooncake](https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release/traces),
 # `python -m course reproduce mooncake-reuse --data FOLDER` counts it before your eyes.) Now your cache, which does forget.
-# The first 1,000 requests, about five minutes:
+# The first 1,000 requests, about five minutes, and how much memory that is with LLaMA3-70B, which leaves 320 KiB a token:
 
 # %%
 early = trace[:1_000]
 for num_tokens in (256_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000):
     found = replay.hit_rate(early, num_tokens // 512, PrefixCache, cached_prefix)
-    print(f"{num_tokens / 1e6:5.2f} million tokens: {found:5.1%} found")
-print(f"        no end of memory: {ideal_reuse(early):5.1%}")
+    print(f"{num_tokens / 1e6:5.2f} million tokens, {num_tokens * 327_680 / 1e12:4.2f} TB: {found:5.1%} found")
+print(f"                no end of memory: {ideal_reuse(early):5.1%}")
 
 # %% [markdown]
-# An A100 has room for about 0.02 million tokens of OPT-13B. Between two turns of a conversation, thousands of blocks go
-# by. That is why Mooncake keeps its cache in the memory of the hosts and on their disks.
+# A GPU finds next to nothing. Between two turns of a conversation, in two minutes, 3 requests a second with 25 blocks each
+# go by: some 9,000 blocks. That is why Mooncake keeps its cache in the memory of the hosts and on their disks.
 #
 # ## What got worse
 #
@@ -337,15 +339,15 @@ assert nanoseconds < 20_000
 
 # %% [markdown]
 # **Memory is never empty again.** Cached blocks count as free, so nobody is turned away for them. But each new block now
-# costs an eviction, and a burst of prompts that share nothing sweeps out what everybody shares:
+# costs an eviction, and one long prompt that shares nothing sweeps out what everybody shares:
 
 # %%
 engine = real.fresh(mine, num_blocks=64)
 real.ask(engine, texts[:1])
-print("before the burst:", real.ask(engine, texts[1:2]).num_hit_tokens, "tokens from the cache")
-strangers = [[10 + number, *range(300, 300 + 900)] for number in range(1)]
-real.ask(engine, strangers)
-print("after it:        ", real.ask(engine, texts[2:3]).num_hit_tokens)
+print("before it:", real.ask(engine, texts[1:2]).num_hit_tokens, "tokens from the cache")
+stranger = list(range(100, 1_000))
+real.ask(engine, [stranger])
+print("after it: ", real.ask(engine, texts[2:3]).num_hit_tokens)
 
 # %% [markdown]
 # **Somebody may be watching the clock.** Whoever shares a cache with you can send a prompt and see from its TTFT whether
@@ -359,17 +361,17 @@ print("after it:        ", real.ask(engine, texts[2:3]).num_hit_tokens)
 #
 # | what | number | source |
 # |:--|:--|:--|
-# | hits in production, LLaVA-Next-34B and Vicuna-33B | 52.4%, 74.1%; first token 1.7 times sooner | [SGLang](https://arxiv.org/abs/2312.07104) |
+# | hits in production, LLaVA-Next-34B and Vicuna-33B | 52.4%, 74.1%; the first token comes 1.7 times sooner | [SGLang](https://arxiv.org/abs/2312.07104) |
 # | throughput with RadixAttention (a tree of tokens), on programs that share much | up to 6.4 times | [SGLang](https://arxiv.org/abs/2312.07104), abstract |
-# | names of blocks: SHA-256 over parent and tokens, full blocks only | about 75 ns a token | [vLLM, design](https://docs.vllm.ai/en/latest/design/prefix_caching/) |
+# | names of blocks: SHA-256 over parent and tokens, full blocks only | about 75 ns a token | [vLLM, design notes](https://docs.vllm.ai/en/latest/design/prefix_caching/), as of December 2025 |
 # | shared system prompt of 80 and of 341 tokens, throughput | 1.67, 3.58 times | [vLLM](https://arxiv.org/abs/2309.06180), section 6 |
 # | blocks that can be reused, conversation trace | 40%, and 36.6% counted in the released file | [Mooncake](https://www.usenix.org/conference/fast25/presentation/qin), table 2 |
 # | tokens of cache for nearly all of the hits that there can be | about 50 million; 1 TB holds 3 million (LLaMA3-70B) | Mooncake, section 5 |
 # | mean TTFT with 16 servers: any, the emptiest, cache-aware, with caches that help each other | 19.65, 5.27, 3.58, 3.07 s | Mooncake, figure 5 |
 #
 # SGLang's tree finds prefixes token by token, block names find them block by block; the rules for what goes are the same.
-# With several servers, the question becomes *where* the prefix is: lesson 11 and the router `prefix-aware` go on from
-# there.
+# With several servers, the question becomes *where* the prefix is. The course's router `prefix-aware` weighs it against
+# who is busy.
 #
 # ## Take away
 #
