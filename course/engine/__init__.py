@@ -1,7 +1,9 @@
 """The wall clock: a real model serves what the control plane decides.
 
-``local``       LocalEngine: the loop that joins control plane and executor, and its callers' doors
-``executor``    carries out a batch on tensors; keeps the tokens
+``front``       Engine: what all engines have in common, the doors of their callers
+``local``       LocalEngine: the loop that joins control plane and executor
+``texts``       the tokens of all sequences: batches become steps in plain numbers
+``executor``    carries out a step on tensors
 ``sampling``    from logits to tokens
 ``intake``      from prompts to requests
 ``answer``      what a caller sees of an answer

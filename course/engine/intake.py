@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from course.errors import UserError
 from course.model.config import ModelConfig
 from course.model.loading import Model
-from course.serving.instance import Instance
+from course.serving.cluster import Cluster
 from course.serving.sequence import Sequence as ServedSequence
 from course.workload.request import Request
 
@@ -16,7 +16,7 @@ Prompt = str | Sequence[int]
 
 def make_request(
     model: Model,
-    instance: Instance,
+    cluster: Cluster,
     request_id: int,
     prompt: Prompt,
     max_new_tokens: int,
@@ -27,7 +27,7 @@ def make_request(
     """A request for a prompt given as text or token ids.
 
     Raises UserError for a prompt that is empty, of unknown tokens or too long for the model, for
-    counts below 1, and for a request that the instance's memory could never hold.
+    counts below 1, and for a request that no memory of the cluster could ever hold.
     """
     tokens = tuple(model.encode(prompt) if isinstance(prompt, str) else prompt)
     if not tokens:
@@ -40,10 +40,10 @@ def make_request(
         prompt=tokens,
         n=n,
         priority=priority,
-        prefix_hashes=instance.memory.pool.name_blocks(tokens),
+        prefix_hashes=cluster.name_blocks(tokens),
     )
     check_fits(request, model.config)
-    if reason := instance.why_never(ServedSequence(request, rank=0)):
+    if reason := cluster.why_never(ServedSequence(request, rank=0)):
         raise UserError(reason)
     return request
 

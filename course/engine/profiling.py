@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from course.engine.executor import Executor, Token
+from course.engine.executor import Executor
 from course.engine.local import LocalEngine
+from course.engine.texts import Step
 from course.model.loading import Model
-from course.serving.batch import Batch
 from course.serving.plan import Chunk, Plan
 from course.serving.view import InstanceView
 
@@ -147,15 +147,12 @@ class _Proposal:
 
 
 class _Executor(Executor):
-    """An executor that can declare a batch computed instead of computing it."""
+    """An executor that can declare a step computed instead of computing it."""
 
     declares = False
 
-    def execute(self, batch: Batch) -> list[Token]:
-        if not self.declares:
-            return super().execute(batch)
-        sampling = [sequence for chunk in batch.chunks for sequence in chunk.samples]
-        return [self._append(sequence, self.texts[sequence.id], 0) for sequence in sampling]
+    def run(self, step: Step) -> list[int]:
+        return [0] * len(step.draws) if self.declares else super().run(step)
 
 
 class Recording:

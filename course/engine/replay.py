@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from course.engine.executor import Text, Token
+from course.engine.front import Engine
 from course.engine.intake import check_fits
-from course.engine.local import LocalEngine
 from course.engine.sampling import GREEDY, Sampling
+from course.engine.texts import Text, Token
 from course.errors import UserError
 from course.metrics.record import RequestRecord
 from course.workload.request import Request, Workload
 
 
 def serve(
-    engine: LocalEngine,
+    engine: Engine,
     workload: Workload,
     *,
     sampling: Sampling = GREEDY,
@@ -25,7 +25,7 @@ def serve(
 
     Answers have the workload's ``output_lengths`` whatever the model would have said: its
     end-of-text token is ignored. A request that could never run is recorded as refused.
-    ``on_step`` is called after each step.
+    ``on_step`` is called with the tokens of each step that has any.
 
     Raises UserError, before anything runs, if the engine is busy or a request has no prompt
     tokens or does not fit the model's context.
@@ -41,11 +41,8 @@ def serve(
             while to_come and to_come[0].arrival_s <= engine.now_s:
                 request = to_come.popleft()
                 engine.admit(request, _text(request, workload, sampling))
-            tokens = engine.step()
-            if tokens is not None:
+            if tokens := engine.advance(to_come[0].arrival_s if to_come else None):
                 on_step(tokens)
-            elif to_come or engine.num_unfinished:
-                engine.rest_until(to_come[0].arrival_s if to_come else None)
     finally:
         for request in workload.requests:
             engine.cancel(request.id)

@@ -8,6 +8,7 @@ cluster never reads a clock and draws nothing at random: the same events give th
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Sequence as List
 
 from course.errors import UserError
 from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, SequenceForked, Transfer, WakeAt
@@ -69,12 +70,27 @@ class Cluster:
         if request.id in self._sequences:
             raise UserError(f"request id {request.id} is in use; ids must differ")
         sequence = Sequence(request, self._num_arrivals)
-        reason = None if self._fits_everywhere(sequence) else self._why_never(sequence)
+        reason = None if self._fits_everywhere(sequence) else self.why_never(sequence)
         if not reason:
             self._route(sequence, now_s)
         self._num_arrivals += 1
         self._sequences[request.id] = [sequence, *sequence._siblings]
         return self._end_request(request.id, State.REFUSED, reason) if reason else []
+
+    def why_never(self, sequence: Sequence, *phases: str) -> str | None:
+        """Why no instance could serve the sequence in one of the phases (those to come unless named), or None."""
+        for phase in phases or (("prefill", "decode") if self._splits else ("prefill",)):
+            instances = self._prefillers if phase == "prefill" else self._decoders
+            if not instances:
+                return f"request {sequence.request.id}: no {phase} instance is left"
+            first_reason = ""
+            for instance in instances:
+                if (reason := instance.why_never(sequence)) is None:
+                    break
+                first_reason = first_reason or reason
+            else:
+                return first_reason
+        return None
 
     def on_cancel(self, request_id: int, now_s: float) -> list[Action]:
         """The client is gone: its unfinished answers end. A request that is unknown or has ended is no error."""
@@ -207,7 +223,7 @@ class Cluster:
         lost.abandon()
         actions += self._start_over(orphans, now_s)
         for sequence, home in list(self._home.items()):
-            if home.role == "prefill" and (reason := self._why_never(sequence, "decode")):
+            if home.role == "prefill" and (reason := self.why_never(sequence, "decode")):
                 actions += self._end_request(sequence.request.id, State.FAILED, reason)
         return actions
 
@@ -273,12 +289,16 @@ class Cluster:
                 actions.append(action)
         return actions
 
-    # inside
-
     @property
     def num_unfinished(self) -> int:
         """Sequences that have not ended."""
         return sum(not s.is_ended for group in self._sequences.values() for s in group)
+
+    def name_blocks(self, tokens: List[int]) -> tuple[int, ...]:
+        """Chained hashes of the full blocks of a prompt; none without a prefix cache. All instances name alike."""
+        return self._prefillers[0].memory.pool.name_blocks(tokens) if self._prefillers else ()
+
+    # inside
 
     def _enter(self, instance: Instance) -> None:
         if instance.id in self.instances:
@@ -309,21 +329,6 @@ class Cluster:
         most = request.num_prompt_tokens + request.max_new_tokens
         return request.num_prompt_tokens <= self._least_context and most <= self._least_capacity
 
-    def _why_never(self, sequence: Sequence, *phases: str) -> str | None:
-        """Why no instance could serve the sequence in one of the phases (those to come unless named), or None."""
-        for phase in phases or (("prefill", "decode") if self._splits else ("prefill",)):
-            instances = self._prefillers if phase == "prefill" else self._decoders
-            if not instances:
-                return f"request {sequence.request.id}: no {phase} instance is left"
-            first_reason = ""
-            for instance in instances:
-                if (reason := instance.why_never(sequence)) is None:
-                    break
-                first_reason = first_reason or reason
-            else:
-                return first_reason
-        return None
-
     def _route(self, sequence: Sequence, now_s: float) -> None:
         candidates = self._prefillers
         if not self._fits_everywhere(sequence):
@@ -341,7 +346,7 @@ class Cluster:
             if sequence.state is State.RUNNING:
                 sequence._move_to(State.PREEMPTED)
                 sequence._num_preemptions += 1
-            if reason := self._why_never(sequence):
+            if reason := self.why_never(sequence):
                 actions += self._end_request(sequence.request.id, State.FAILED, reason)
             elif not sequence.is_ended:
                 self._route(sequence, now_s)

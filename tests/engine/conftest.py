@@ -97,5 +97,5 @@ def run_to_end(engine: LocalEngine) -> None:
     assert engine.num_unfinished == 0
     pool = engine.instance.memory.pool
     assert pool.num_free_blocks == pool.num_blocks
-    assert not engine.executor.texts
+    assert not engine.texts
     assert not engine.answers

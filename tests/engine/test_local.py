@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import threading
+
 import pytest
 import torch
 
@@ -215,3 +218,21 @@ def test_a_scheduler_that_plans_nothing_is_named() -> None:
         engine.generate(PROMPTS[0], 5)
     scheduler.lazy = False
     assert engine.generate(PROMPTS[0], 5)[0].tokens == reference_answers()[0][:5]
+
+
+def test_a_wait_ends_when_another_thread_wakes_the_engine() -> None:
+    engine = make_engine()
+    waker = threading.Timer(0.05, engine.wake)
+    waker.start()
+    assert engine.advance(math.inf) == []
+    waker.join()
+    engine.wake()  # before the wait: it is not lost
+    assert engine.advance(math.inf) == []
+
+
+def test_closing_cancels_what_is_unfinished() -> None:
+    with make_engine() as engine:
+        [answer] = engine.submit(PROMPTS[0], 10)
+        engine.advance()
+    assert answer.state is State.CANCELLED
+    assert engine.num_unfinished == 0

@@ -24,20 +24,18 @@ def timer() -> StepTimer:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_the_step_that_runs_has_the_shape_asked_for(timer: StepTimer, step: StepShape, monkeypatch) -> None:
-    execute = type(timer.executor).execute
-    batches = []
+    run = type(timer.executor).run
+    steps = []
 
-    def note(executor, batch):
+    def note(executor, step):
         if not executor.declares:
-            prompts = [(chunk.start, chunk.num_tokens) for chunk in batch.prompts]
-            batches.append((prompts, [sequence.num_computed_tokens for sequence in batch.decodes]))
-        return execute(executor, batch)
+            steps.append([(chunk.start, len(chunk.token_ids)) for chunk in step.chunks])
+        return run(executor, step)
 
-    monkeypatch.setattr(type(timer.executor), "execute", note)
+    monkeypatch.setattr(type(timer.executor), "run", note)
     assert timer.time_s(step) > 0
-    [(prompts, contexts)] = batches
-    assert sorted(prompts) == sorted(step.prompts)
-    assert sorted(contexts) == sorted(step.contexts)
+    [chunks] = steps
+    assert sorted(chunks) == sorted([*step.prompts, *((context, 1) for context in step.contexts)])
 
 
 def test_every_layer_calls_its_operators(timer: StepTimer) -> None:
@@ -53,7 +51,7 @@ def test_nothing_is_left_behind(timer: StepTimer) -> None:
         timer.num_calls(step)
         assert timer.engine.num_unfinished == 0
         assert timer.engine.instance.memory.pool.num_used_blocks == 0
-        assert not timer.executor.texts
+        assert not timer.engine.texts
         assert not timer.engine.answers
 
 

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from course.engine.executor import Token
 from course.engine.local import LocalEngine
 from course.engine.replay import serve
+from course.engine.texts import Step, Token
 from course.figures.block_map import Held
 from course.model.loading import Model, load_model
-from course.serving.batch import Batch
 from course.workload.request import Request, Workload
 
 TEXT = "A list holds values in order. A dictionary maps keys to values, and a set holds each value once. "
@@ -60,15 +59,15 @@ class Served:
 
 def serve_all(engine: LocalEngine, work: Workload) -> Served:
     """Serve them to the end."""
-    served, execute = Served(), engine.executor.execute
+    served, run = Served(), engine.executor.run
 
-    def watched(batch: Batch) -> list[Token]:
+    def watched(step: Step) -> list[int]:
         running = engine.instance.running
         served.num_running.append(len(running))
         served.num_cached_tokens.append(sum(sequence.num_computed_tokens for sequence in running))
-        served.num_computed += batch.num_tokens
-        served.num_moved_blocks += len(batch.swap_out) + len(batch.swap_in)
-        return execute(batch)
+        served.num_computed += sum(len(chunk.token_ids) for chunk in step.chunks)
+        served.num_moved_blocks += len(step.swap_out) + len(step.swap_in)
+        return run(step)
 
     def note(tokens: list[Token]) -> None:
         for token in tokens:
@@ -76,11 +75,11 @@ def serve_all(engine: LocalEngine, work: Workload) -> Served:
             served.answers[request_id].append(token.token)
             served.token_steps[request_id].append(served.num_steps)
 
-    engine.executor.execute = watched  # type: ignore[method-assign]
+    engine.executor.run = watched  # type: ignore[method-assign]
     try:
         records = serve(engine, work, on_step=note)
     finally:
-        engine.executor.execute = execute  # type: ignore[method-assign]
+        engine.executor.run = run  # type: ignore[method-assign]
     served.num_preemptions = sum(record.num_preemptions for record in records)
     return served
 
