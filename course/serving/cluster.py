@@ -18,12 +18,11 @@ from course.serving.migration import Migrations
 from course.serving.mover import Mover, Moves
 from course.serving.routers import LeastRequests, RoundRobin, Router, choose
 from course.serving.sequence import Sequence, State
+from course.serving.soundness import StalledError, check_books, check_not_stalled
 from course.serving.transfer import Handovers
 from course.workload.request import Request
 
-
-class StalledError(UserError):
-    """Sequences wait but nothing will ever wake them: a scheduler plans nothing."""
+__all__ = ["Cluster", "StalledError"]
 
 
 class Cluster:
@@ -377,29 +376,8 @@ class Cluster:
 
     def check_integrity(self) -> None:
         """Raise AssertionError unless every instance is sound and every sequence has exactly one home."""
-        for instance in self.instances.values():
-            instance.check_integrity()
-            for sequence in instance.sequences:
-                assert self._home.get(sequence) is instance, f"{sequence!r} is not at home on {instance!r}"
-        alive = [s for group in self._sequences.values() for s in group if not s.is_ended]
-        homeless = [s for s in alive if s not in self._home]
-        assert all(s.sample > 0 for s in homeless), f"nobody looks after {homeless}"
-        moving = {t.sequence for t in self.handovers.transfers.values() if not t.is_void}
-        held = {s for i in self.instances.values() for s in i.held}
-        stopped = {m.sequence for m in self.migrations.of.values() if m.is_stopped}
-        assert held == moving | self.handovers.waiting.keys() | stopped, "a held sequence waits for no transfer"
-        self.migrations.check_integrity()
+        check_books(self.instances.values(), self._sequences, self._home, self.handovers, self.migrations)
 
     def check_not_stalled(self) -> None:
         """To be called when no event is to come any more: raises StalledError if anything still waits."""
-        for instance in self.instances.values():
-            if instance.has_work:
-                raise StalledError(
-                    f"instance {instance.id}: scheduler {type(instance.scheduler).__name__} plans nothing although "
-                    f"{len(instance.waiting)} sequences wait and {len(instance.running)} run, and nothing else is "
-                    "to come; it must run some of them"
-                )
-        if self.handovers.waiting:
-            raise StalledError(
-                f"{len(self.handovers.waiting)} sequences wait for a decode instance with room, and none will have any"
-            )
+        check_not_stalled(self.instances.values(), self.handovers)
