@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from course.figures.palette import ACCENT, DECODE, PREFILL, WAITING
+from course.figures.palette import DECODE, PREFILL, SERIES, WAITING
 from course.figures.style import new_figure, say_ms
 
 Span = tuple[int, int]
 TO_COME, DONE, NOW = 1, 2, 3
+SQUARES = "scores and weights"
 _SCALE = [[0.0, "rgba(128, 128, 128, 0.22)"], [0.5, "rgba(0, 158, 115, 0.45)"], [1.0, PREFILL]]
-"""For tiles to come, done (ACCENT, lighter), and the one that is computed now."""
+"""For tiles to come, done (the palette's ACCENT, lighter), and the one that is computed now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class TileWalk:
     def whole_bytes(self) -> dict[str, int]:
         """Bytes with the whole matrix, in three steps: vectors, and the matrix written and read twice."""
         vectors = 4 * self.num_tokens * self.head_dim * self.element_bytes
-        return {"vectors": vectors, "scores and weights": 4 * self.num_tokens**2 * self.element_bytes}
+        return {"vectors": vectors, SQUARES: 4 * self.num_tokens**2 * self.element_bytes}
 
 
 def tile_walk(walk: TileWalk, step: int, title: str = "Which tile is read when") -> go.Figure:
@@ -93,18 +94,17 @@ def tile_walk_summary(walk: TileWalk, step: int) -> str:
 
 
 def _moved_bars(walk: TileWalk, step: int) -> list[go.Bar]:
-    colours = {"queries": ACCENT, "keys and values": DECODE, "outputs": PREFILL, "scores and weights": WAITING}
+    colours = {"queries": SERIES[1], "keys and values": DECODE, "outputs": SERIES[2], SQUARES: WAITING}
     moved, whole = walk.moved(step), walk.whole_bytes
     parts = [(name, "tiles", amount, colours[name]) for name, amount in moved.items()]
-    quarter = whole["vectors"] // 4
-    parts += [("queries", "three steps", quarter, ACCENT), ("keys and values", "three steps", 2 * quarter, DECODE)]
-    parts += [("outputs", "three steps", quarter, PREFILL)]
-    parts += [("scores and weights", "three steps", whole["scores and weights"], WAITING)]
+    vector = whole["vectors"] // 4
+    once = {"queries": vector, "keys and values": 2 * vector, "outputs": vector} | {SQUARES: whole[SQUARES]}
+    parts += [(name, "big matrix", amount, colours[name]) for name, amount in once.items()]
     return [
         go.Bar(
             name=name,
             legendgroup=name,
-            showlegend=row == "tiles" or name == "scores and weights",
+            showlegend=row == "tiles" or name == SQUARES,
             x=[round(amount / 1e6, 4)],
             y=[row],
             orientation="h",
@@ -118,13 +118,17 @@ def _moved_bars(walk: TileWalk, step: int) -> list[go.Bar]:
 
 
 class AttentionWay(NamedTuple):
-    """One way to compute attention: bytes that it moves in a prefill; seconds of that prefill and of a decode step."""
+    """One way to compute attention: bytes that it moves in a prefill; seconds of that prefill and of a decode step.
+
+    ``num_parts`` are the pieces of each cache that a decode step reads at the same time.
+    """
 
     attention_bytes: float
     matrices_s: float
     attention_s: float
     decode_weights_s: float
     decode_caches_s: float
+    num_parts: int = 1
 
     @property
     def ttft_s(self) -> float:
@@ -139,63 +143,60 @@ class AttentionWay(NamedTuple):
 
 def attention_ways(ways: Mapping[str, AttentionWay], title: str = "What tiles save") -> go.Figure:
     """For each way: gigabytes that attention moves in a prefill; TTFT and TPOT, and what they are spent on."""
-    names = list(ways)
-    panels = (
-        ("1", [0.0, 0.26], "GB moved by attention", (("attention", "attention_bytes", PREFILL, 1e-9),)),
+    parts = [f"{way.num_parts} part{'s' * (way.num_parts != 1)}" for way in ways.values()]
+    panels: tuple[tuple[str, list[str], Sequence[tuple[str, str, str, float]]], ...] = (
+        ("GB moved by attention", list(ways), (("attention", "attention_bytes", PREFILL, 1e-9),)),
         (
-            "2",
-            [0.37, 0.63],
             "TTFT (ms)",
+            list(ways),
             (("matrices", "matrices_s", WAITING, 1e3), ("attention", "attention_s", PREFILL, 1e3)),
         ),
         (
-            "3",
-            [0.74, 1.0],
             "TPOT (ms)",
+            parts,
             (("weights", "decode_weights_s", WAITING, 1e3), ("caches", "decode_caches_s", DECODE, 1e3)),
         ),
     )
     traces: list[go.Bar] = []
     axes: dict[str, Any] = {}
     notes: list[dict[str, Any]] = []
-    for panel, domain, label, parts in panels:
-        suffix = "" if panel == "1" else panel
-        for name, field, colour, unit in parts:
+    for i, (label, names, stacked) in enumerate(panels):
+        suffix, left = str(i + 1) if i else "", 0.37 * i
+        for name, field, colour, unit in stacked:
             values = [round(unit * getattr(way, field), 3) for way in ways.values()]
-            traces.append(_way_bar(name, names, values, colour, suffix))
-        axes[f"xaxis{suffix}"] = {"domain": domain, "anchor": f"y{suffix}", "ticks": ""}
+            traces.append(_way_bar(name, values, colour, suffix))
+        ticks = {"tickvals": list(range(len(names))), "ticktext": names, "tickangle": 0, "ticks": ""}
+        axes[f"xaxis{suffix}"] = {"domain": [left, left + 0.26], "anchor": f"y{suffix}", **ticks}
         axes[f"yaxis{suffix}"] = {"anchor": f"x{suffix}", "rangemode": "tozero", "nticks": 5}
-        place: dict[str, Any] = {
-            "x": domain[0],
-            "y": 1.02,
-            "xref": "paper",
-            "yref": "paper",
-            "xanchor": "left",
-            "yanchor": "bottom",
-        }
+        place = {"x": left, "y": 1.02, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
         notes.append({"text": label, "showarrow": False, "font": {"size": 15}, **place})
-    layout = {"margin": {"t": 130}, "legend": {"y": 1.13, "traceorder": "normal"}, "annotations": notes}
+    layout = {"margin": {"t": 125}, "legend": {"y": 1.11, "traceorder": "normal"}, "annotations": notes}
     return new_figure(traces, title, height=440, barmode="stack", bargap=0.4, **axes, **layout)
 
 
 def attention_ways_summary(ways: Mapping[str, AttentionWay]) -> str:
     """One sentence for each way."""
     return " ".join(
-        f"{name.capitalize()}: attention moves {way.attention_bytes / 1e9:,.3g} GB, TTFT {say_ms(way.ttft_s)}, "
+        f"{name.capitalize()}: attention moves {_say_gb(way.attention_bytes)}, TTFT {say_ms(way.ttft_s)}, "
         f"TPOT {say_ms(way.tpot_s)}."
         for name, way in ways.items()
     )
 
 
-def _way_bar(name: str, names: Sequence[str], values: Sequence[float], colour: str, suffix: str) -> go.Bar:
+def _say_gb(num_bytes: float) -> str:
+    gigabytes = num_bytes / 1e9
+    return f"{gigabytes:,.0f} GB" if gigabytes >= 100 else f"{gigabytes:.3g} GB"
+
+
+def _way_bar(name: str, values: Sequence[float], colour: str, suffix: str) -> go.Bar:
     return go.Bar(
         name=name,
         legendgroup=name,
         showlegend=suffix != "",
-        x=list(names),
+        x=list(range(len(values))),
         y=list(values),
         marker={"color": colour, "line": {"width": 0}},
-        hovertemplate="%{x}: " + name + " %{y:,.4~g}<extra></extra>",
+        hovertemplate=name + ": %{y:,.4~g}<extra></extra>",
         xaxis=f"x{suffix}",
         yaxis=f"y{suffix}",
     )

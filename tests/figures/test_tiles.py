@@ -42,5 +42,6 @@ def test_ways_are_stacked_to_ttft_and_tpot() -> None:
     way = AttentionWay(5e9, 0.1, 0.2, 0.01, 0.002)
     figure = attention_ways({"tiles": way})
     assert [bar.y[0] for bar in figure.data] == [5.0, 100.0, 200.0, 10.0, 2.0]
+    assert list(figure.layout.xaxis3.ticktext) == ["1 part"]
     assert way.ttft_s == pytest.approx(0.3)
     assert attention_ways_summary({"tiles": way}) == "Tiles: attention moves 5 GB, TTFT 300 ms, TPOT 12 ms."
