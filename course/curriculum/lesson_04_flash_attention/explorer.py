@@ -132,17 +132,14 @@ def ways(
     def way(num_bytes: int, flops: int, parts: int) -> AttentionWay:
         attention_s = heads * max(flops / A100.flops_s, num_bytes / A100.memory_bandwidth_bytes_s)
         weights_s = LLAMA.weight_bytes / A100.memory_bandwidth_bytes_s
-        return AttentionWay(heads * num_bytes, matrices_s, attention_s, weights_s, decode_cache_s(num_tokens, parts))
+        caches_s = decode_cache_s(num_tokens, parts)
+        return AttentionWay(heads * num_bytes, matrices_s, attention_s, weights_s, caches_s, parts)
 
     dim = LLAMA.head_dim
-    many = "1 part" if parts == 1 else f"{parts} parts"
+    whole, tiles = whole_matrix(num_tokens, dim), tiled(num_tokens, dim, tile)
     return {
-        "whole matrix,<br>1 part": way(
-            naive_bytes(num_tokens, dim, FP16_BYTES), whole_matrix(num_tokens, dim).matmul_flops, 1
-        ),
-        f"tiles of {tile},<br>{many}": way(
-            tiled_bytes(num_tokens, dim, tile, FP16_BYTES), tiled(num_tokens, dim, tile).matmul_flops, parts
-        ),
+        "big matrix": way(naive_bytes(num_tokens, dim, FP16_BYTES), whole.matmul_flops, 1),
+        f"tiles of {tile}": way(tiled_bytes(num_tokens, dim, tile, FP16_BYTES), tiles.matmul_flops, parts),
     }
 
 
@@ -154,13 +151,12 @@ def ways_figure(num_tokens: int, tile: int, chip_kib: int, parts: int, **counts:
 
 def ways_summary(num_tokens: int, tile: int, chip_kib: int, parts: int, **counts: Any) -> str:
     """The same in words, and what does not fit."""
-    shown = {name.replace("<br>", " "): way for name, way in ways(num_tokens, tile, chip_kib, parts, **counts).items()}
-    said = attention_ways_summary(shown)
+    said = attention_ways_summary(ways(num_tokens, tile, chip_kib, parts, **counts))
     if tile > largest_tile(chip_kib):
         said += f" Tiles of {tile} do NOT fit into {chip_kib} KiB: the largest are {largest_tile(chip_kib)}."
-    size = scores_bytes(num_tokens)
+    size = 2 * scores_bytes(num_tokens)
     verdict = "fit" if size < A100.memory_bytes - LLAMA.weight_bytes else "do NOT fit"
-    return f"{said} The scores of one layer, {size / 2**30:,.4g} GiB, {verdict} beside the weights."
+    return f"{said} Scores and weights of one layer, {size / 2**30:,.4g} GiB, {verdict} beside the model."
 
 
 def scores_bytes(num_tokens: int) -> int:

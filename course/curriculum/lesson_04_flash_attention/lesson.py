@@ -79,8 +79,8 @@ print(f"the scores of one layer: {explorer.scores_bytes(32768) / 2**30:.0f} GiB"
 print(f"queries, keys, values and outputs of one layer: {4 * 32 * 32768 * 128 * 2 / 2**30:.0f} GiB")
 
 # %% [markdown]
-# An A100 has 80 GB, 16 of which are weights. And then come the weights of attention, another 64 GiB. The model reads up
-# to 131,072 tokens, which is 16 times as much. Yet it is served on such GPUs every day. How?
+# An A100 has 80 GB, and the model itself takes 16 of them. Scores become weights of attention, another 64 GiB. And the model
+# reads up to 131,072 tokens, which is 16 times as much. Yet it is served on such GPUs every day. How?
 #
 # ## The idea: never have the matrix
 #
@@ -373,8 +373,8 @@ print("logits agree to nine digits")
 
 # %%
 prompt = "The function returns"
-answer = real.write(prompt, 40, real.InPieces(tiled_attention, merge))
-assert answer == real.write(prompt, 40)
+answer = real.write(prompt, 20, real.InPieces(tiled_attention, merge))
+assert answer == real.write(prompt, 20)
 print(len(answer), "tokens, all the same:", *real.tiny().decode(answer).split())
 
 # %% [markdown]
@@ -386,7 +386,7 @@ def plain_average(output_a, lse_a, output_b, lse_b):
     return (output_a + output_b) / 2, torch.logaddexp(lse_a, lse_b)
 
 
-wrong = real.write(prompt, 40, real.InPieces(tiled_attention, plain_average))
+wrong = real.write(prompt, 20, real.InPieces(tiled_attention, plain_average))
 same = sum(one == other for one, other in zip(wrong, answer, strict=True))
 print(f"{same} of {len(answer)} tokens the same:", *real.tiny().decode(wrong).split())
 assert same < len(answer)
