@@ -1,0 +1,1 @@
+"""Lesson 11: prefill and decode on separate workers."""
