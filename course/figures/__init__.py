@@ -23,6 +23,8 @@ readers who cannot see it and for tests that compare notebooks.
 ``prefix_reuse``         prompt tokens from the prefix cache, TTFT and TPOT
 ``memory_shares``        what KV memory is used for, by the way it is given
 ``tiles``                attention tile by tile: which tile when, and what that saves
+``two_pools``            the blocks of two workers, and what is wrong with them in red
+``together_apart``       prefill and decode on the same workers against workers of their own
 ``roofline``             what limits each operator: arithmetic or bytes
 ``queue_curves``         mean TTFT against the rate: formulas, and simulations beside them
 ``prediction``           predicted beside measured, and how far off
@@ -55,7 +57,9 @@ from course.figures.tiles import (
     tile_walk_summary,
 )
 from course.figures.timeline import timeline, timeline_summary, timelines, timelines_summary
+from course.figures.together_apart import Served, Toll, together_apart, together_apart_summary
 from course.figures.token_rows import token_rows, token_rows_summary
+from course.figures.two_pools import PoolState, two_pools, two_pools_summary
 from course.figures.watch import ChunkRun, History, Move, Step, WatchedCluster
 
 __all__ = [
@@ -68,11 +72,14 @@ __all__ = [
     "MemoryShares",
     "MemoryUse",
     "Move",
+    "PoolState",
     "PrefixUse",
     "PromptCost",
     "Roof",
+    "Served",
     "Step",
     "TileWalk",
+    "Toll",
     "TreeBlock",
     "WatchedCluster",
     "Way",
@@ -119,8 +126,12 @@ __all__ = [
     "timeline_summary",
     "timelines",
     "timelines_summary",
+    "together_apart",
+    "together_apart_summary",
     "token_gaps",
     "token_gaps_summary",
     "token_rows",
     "token_rows_summary",
+    "two_pools",
+    "two_pools_summary",
 ]

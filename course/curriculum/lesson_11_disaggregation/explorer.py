@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import plotly.graph_objects as go
 
 from course.curriculum.lesson_11_disaggregation import exercises
@@ -17,11 +18,13 @@ from course.curriculum.lesson_11_disaggregation.link import OneLink
 from course.curriculum.lesson_11_disaggregation.shared_card import SharedCardDriver
 from course.figures import History, WatchedCluster
 from course.figures.together_apart import Served, Toll, together_apart, together_apart_summary
+from course.metrics.latency import gaps_s
 from course.metrics.record import RequestRecord
 from course.serving.instance import Instance
 from course.serving.routers import LeastRequests
 from course.serving.schedulers import ChunkedPrefill, DecodeOnly, PrefillOnly
 from course.simulator.costs.registry import make_cost
+from course.simulator.estimate import CostEstimator
 from course.simulator.hardware import load_hardware
 from course.simulator.links import Link, load_link
 from course.simulator.run import CostModel
@@ -122,6 +125,16 @@ def together(machine: str, rate: float, prompt_tokens: int) -> Served:
     watched = WatchedCluster([Instance(scheduler(), blocks, id=i) for i in range(it.num_devices)], LeastRequests())
     records = VirtualDriver(watched, cost_of(machine)).run(workload(rate, prompt_tokens)).records
     return Served(records, watched.history, *tolls(records, watched.history))
+
+
+def prefill_s(machine: str, num_tokens: int) -> float:
+    """How long a prompt takes there that has the device to itself."""
+    return CostEstimator(cost_of(machine)).step_s(Instance(PrefillOnly(), 1), num_tokens, 0, 0)
+
+
+def gaps_ms(run: Served) -> np.ndarray:
+    """All gaps between two tokens of all answers, in ms."""
+    return 1e3 * np.array([gap_s for record in run.records for gap_s in gaps_s(record)])
 
 
 def link_of(settings: Settings, transfer_s: TransferS, exposed_s: ExposedS) -> OneLink:

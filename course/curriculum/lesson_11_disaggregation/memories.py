@@ -1,4 +1,4 @@
-"""Two workers in one process, each with a memory of its own: what moves between them can be looked at, block by block."""
+"""Two workers in one process, each with a memory of its own: what moves between them can be looked at."""
 
 from __future__ import annotations
 
