@@ -374,7 +374,7 @@ class Handover:
     takes some and returns their numbers, `pool.free(blocks)` gives them back.
     """
 
-    def __init__(self, source, target) -> None:
+    def __init__(self, source, target):
         """The pools of the prefill worker and of the decode worker."""
         self.source, self.target = source, target
         self.moving = {}  # what is under way, by the name of its request

@@ -153,18 +153,21 @@ def link_of(settings: Settings, transfer_s: TransferS, exposed_s: ExposedS) -> O
     return OneLink(move_s, link.latency_s, layerwise=settings.layerwise)
 
 
+def split_cluster(machine: str) -> WatchedCluster:
+    """A worker for prompts and one for answers."""
+    blocks = MACHINES[machine].kv_tokens_apart // BLOCK
+    prefill = Instance(PrefillOnly(), blocks, id=0, role="prefill")
+    decode = Instance(DecodeOnly(), blocks, id=1, role="decode")
+    return WatchedCluster([prefill, decode], LeastRequests())
+
+
 @lru_cache(maxsize=64)
 def apart(
     settings: Settings, transfer_s: TransferS = exercises.transfer_s, exposed_s: ExposedS = exercises.exposed_s
 ) -> Served:
     """One worker computes prompts, the other writes answers."""
     it = MACHINES[settings.machine]
-    blocks = it.kv_tokens_apart // BLOCK
-    prefill, decode = (
-        Instance(PrefillOnly(), blocks, id=0, role="prefill"),
-        Instance(DecodeOnly(), blocks, id=1, role="decode"),
-    )
-    watched = WatchedCluster([prefill, decode], LeastRequests())
+    watched = split_cluster(settings.machine)
     link = link_of(settings, transfer_s, exposed_s)
     options: dict[str, Any] = {"network": link, "kv_bytes_per_token": 1}  # it counts in tokens
     clock = VirtualDriver if it.num_devices > 1 else SharedCardDriver
@@ -210,12 +213,12 @@ def tolls(
             move, wait_s = moves[number]
             begin_s, ready_s = move.start_s + wait_s, move.end_s
             on_the_way = Toll(begin_s - computed[number], transfer=ready_s - begin_s)
-        step = Toll()
+        decode = Toll()
         if len(times_s) > 1:
-            step = Toll(decoding[number] - ready_s, decode=times_s[1] - decoding[number])
+            decode = Toll(decoding[number] - ready_s, decode=times_s[1] - decoding[number])
         with_keys = times_s[0] > computed[number]
         first.append(_sum(prefill, on_the_way) if with_keys else prefill)
-        second.append(step if with_keys else _sum(on_the_way, step))
+        second.append(decode if with_keys else _sum(on_the_way, decode))
     return first, second
 
 

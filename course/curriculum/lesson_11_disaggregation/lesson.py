@@ -240,9 +240,10 @@ for name, link in explorer.LINKS.items():
     print(f"{name:<22} in one piece {1e3 * whole:>7.1f} ms, layer by layer {1e3 * left:>7.1f} ms")
 
 # %% [markdown]
-# Look where the gain breaks off: above the break-even of 45 Gbit/s nearly everything is hidden, below it hardly anything
-# changes. [Splitwise](https://arxiv.org/abs/2311.18677) does this, and measured that 5 to 8 ms remain whatever the length:
-# each layer has to be announced, too. For short prompts it sends everything in one piece.
+# Above the break-even of 45 Gbit/s the move disappears. Below it, as much is hidden as fits into the prefill, and the rest
+# is not: on a very slow link that changes nothing. [Splitwise](https://arxiv.org/abs/2311.18677) sends like this, and
+# measured that 5 to 8 ms remain whatever the length: each layer has to be announced, too. For short prompts it sends
+# everything in one piece.
 #
 # ## Explore
 #

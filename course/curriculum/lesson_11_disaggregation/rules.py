@@ -32,17 +32,10 @@ class HandoverLog(NamedTuple):
     @classmethod
     def of(cls, data: dict[str, Any]) -> HandoverLog:
         """From plain data, as it comes out of another process."""
-        events = [
-            Event(
-                *told,
-                one["answer"],
-                one["kind"],
-                one["problem"],
-                (one["free"][0], one["free"][1]),
-                tuple(one["letters"]),
-            )
-            for told, one in zip(data["story"], data["log"], strict=False)
-        ]
+        events = []
+        for (what, name, text), one in zip(data["story"], data["log"], strict=False):
+            free, letters = ((both[0], both[1]) for both in (one["free"], one["letters"]))
+            events.append(Event(what, name, text, one["answer"], one["kind"], one["problem"], free, letters))
         return cls((data["pools"][0], data["pools"][1]), events)
 
 
