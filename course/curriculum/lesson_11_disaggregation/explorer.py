@@ -137,6 +137,11 @@ def gaps_ms(run: Served) -> np.ndarray:
     return 1e3 * np.array([gap_s for record in run.records for gap_s in gaps_s(record)])
 
 
+def ttfts_ms(run: Served) -> np.ndarray:
+    """TTFT of each request, in ms."""
+    return 1e3 * np.array([record.token_times_s[0] - record.arrival_s for record in run.records])
+
+
 def link_of(settings: Settings, transfer_s: TransferS, exposed_s: ExposedS) -> OneLink:
     """What moves keys and values, as fast as the two functions say."""
     it = MACHINES[settings.machine]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from course.figures.two_pools import PoolState, two_pools
 from course.model.loading import Model
 from course.model.packing import Chunk, pack
 
@@ -14,6 +15,7 @@ class Pool:
     """The numbers of a worker's free blocks."""
 
     def __init__(self, num_blocks: int) -> None:
+        self.num_blocks = num_blocks
         self.free_blocks = list(range(num_blocks))
 
     @property
@@ -30,6 +32,19 @@ class Pool:
     def free(self, blocks: Any) -> None:
         """Give blocks back."""
         self.free_blocks += blocks
+
+
+def draw_pools(
+    source: Pool, target: Pool, here: Mapping[str, Sequence[int]], there: Mapping[str, Sequence[int]]
+) -> str:
+    """SVG text: who holds which blocks at either worker; what is held by nobody and not free is red."""
+    states = []
+    for name, pool, tables in (("source", source, here), ("target", target, there)):
+        owners = {block: holder for holder, table in tables.items() for block in table}
+        lost = set(range(pool.num_blocks)) - owners.keys() - set(pool.free_blocks)
+        wrong = dict.fromkeys(lost, "lost") | dict.fromkeys(owners.keys() & set(pool.free_blocks), "free")
+        states.append(PoolState(name, [""] * pool.num_blocks, owners, wrong))
+    return two_pools(*states)
 
 
 class Worker:
