@@ -18,6 +18,7 @@ readers who cannot see it and for tests that compare notebooks.
 ``prompt_cost``          the linear and the quadratic part of TTFT
 ``kv_memory``            what fills a GPU's memory, and how many sequences fit
 ``decode_cost``          time per token with and without a cache
+``drawing``              shows an SVG picture in a notebook
 ``block_map``            who holds which block of a paged memory; lost blocks in red
 ``prefix_tree``          cached blocks as a tree; the wrong one in red
 ``prefix_reuse``         prompt tokens from the prefix cache, TTFT and TPOT
@@ -35,6 +36,7 @@ from course.figures.attention import attention_pattern, attention_summary
 from course.figures.block_map import Held, block_map, block_map_summary
 from course.figures.budgets import BudgetPoint, budget_overview, budget_summary
 from course.figures.decode_cost import cached_vs_uncached, cached_vs_uncached_summary
+from course.figures.drawing import Drawing
 from course.figures.gaps import token_gaps, token_gaps_summary
 from course.figures.kv_memory import MemoryUse, kv_memory, kv_memory_summary
 from course.figures.latency import latency_distributions, latency_summary
@@ -67,6 +69,7 @@ __all__ = [
     "BudgetPoint",
     "ChunkRun",
     "Dot",
+    "Drawing",
     "Held",
     "History",
     "MemoryShares",

@@ -48,8 +48,8 @@ def named(tokens: list[int], block_size: int) -> Weighing:
     )
     expect(
         len(got) == full,
-        f"{len(tokens)} tokens in blocks of {block_size} are {full} full blocks, so there are {full} hashes; "
-        f"yours are {len(got)}",
+        f"{len(tokens)} tokens fill blocks of {block_size} completely {full} times: number of hashes {full}; "
+        f"yours is {len(got)}",
     )
     expect(all(type(each) is int for each in got), f"A hash is one whole number; the first of yours is {got[:1]}")
     return got
@@ -137,6 +137,40 @@ block_hashes.mistake(
     replace=[("return hashes", "return parent")],
     caught_by=one_hash_for_each_full_block,
     nudge="That is the hash of the last block. A shorter prompt may share only the first ones: return them all.",
+)
+block_hashes.mistake(
+    "a number of a block for its first token",
+    text="""
+def block_hashes(tokens, block_size):
+    hashes, parent = [], 0
+    for number in range(len(tokens) // block_size):
+        parent = chained_hash(parent, tokens[number : number + block_size])
+        hashes.append(parent)
+    return hashes
+""",
+    caught_by=equal_as_far_as_the_texts_are,
+    nudge="Your blocks overlap: block number i begins at token i * block_size.",
+)
+block_hashes.mistake(
+    "always the first for a parent",
+    replace=[
+        ("        parent = chained_hash(", "        block_hash = chained_hash("),
+        ("hashes.append(parent)", "hashes.append(block_hash)\n        parent = hashes[0]"),
+    ],
+    caught_by=equal_as_far_as_the_texts_are,
+    nudge="From the third block on, yours leaves out what stands between. The parent is the block just before.",
+)
+block_hashes.mistake(
+    "the 0 before the first, too",
+    replace=[("    hashes = []\n", "    hashes = [0]\n")],
+    caught_by=one_hash_for_each_full_block,
+    nudge="The 0 that stands before the first block is no block's hash: leave it out of the list.",
+)
+block_hashes.mistake(
+    "None before the first",
+    replace=[("    parent = 0\n", "    parent = None\n")],
+    caught_by=one_hash_for_each_full_block,
+    nudge="Nothing stands before the first block. `chained_hash` wants the number 0 for that.",
 )
 block_hashes.mistake(
     "the tokens for their hash",
@@ -330,7 +364,7 @@ cached_prefix.mistake(
     "a token for a block",
     replace=[("hashes[: (num_tokens - 1) // block_size]", "hashes[: num_tokens - 1]")],
     caught_by=at_least_one_token_is_left,
-    nudge="`hashes` counts blocks and `num_tokens` counts tokens: how many *blocks* fit into all tokens but one?",
+    nudge="Blocks are taken whole. How many whole blocks fit into all tokens but the last one?",
 )
 cached_prefix.mistake(
     "drops the last one that it found",
@@ -705,6 +739,18 @@ cache.mistake(
     "any more. Take the hash out of `block_of`.",
 )
 cache.mistake(
+    "None in its place",
+    replace=[
+        (
+            "        return self.block_of.pop(block_hash)\n",
+            "        block = self.block_of[block_hash]\n        self.block_of[block_hash] = None\n"
+            "        return block\n",
+        )
+    ],
+    caught_by=an_evicted_hash_is_forgotten,
+    nudge="The hash is still a key of `block_of`, so `in block_of` finds it. Take it out: `pop`, or `del`.",
+)
+cache.mistake(
     "evicted, and still idle",
     replace=[("self.idle.pop(0)", "self.idle[0]")],
     caught_by=an_evicted_hash_is_forgotten,
@@ -787,7 +833,18 @@ cache.mistake(
     "Let go of the end first.",
 )
 cache.mistake(
-    "ends by length of the list",
+    "turns the caller's list round",
+    replace=[
+        (
+            "        for block_hash in reversed(hashes):\n",
+            "        hashes.reverse()\n        for block_hash in hashes:\n",
+        )
+    ],
+    caught_by=the_end_goes_before_the_beginning,
+    nudge="`hashes.reverse()` turns the list of whoever called. `reversed(hashes)` leaves it as it is.",
+)
+cache.mistake(
+    "in the order of their hashes",
     replace=[("in reversed(hashes)", "in sorted(hashes)")],
     caught_by=the_end_goes_before_the_beginning,
     nudge="The beginning of the text goes first, and what stands behind it can never be found again: dead memory. "
@@ -870,6 +927,8 @@ def the_longest_prefix_first(rng: np.random.Generator) -> Cases:
 def whoever_waited_too_long_goes_first(rng: np.random.Generator) -> Cases:
     waiting = [(0.0, 16), (1.0, 48), (6.0, 0), (7.0, 32)]
     yield call(waiting, 8.0, 4.0).returns(tried(waiting, 8.0, 4.0))
+    waiting = [(0.0, 16), (6.0, 32), (6.0, 32)]
+    yield call(waiting, 8.0, 4.0).returns([0, 1, 2])
     times = np.sort(rng.integers(0, 20, 8))
     waiting = [(float(time), int(tokens)) for time, tokens in zip(times, rng.integers(0, 5, 8) * 16, strict=True)]
     yield call(waiting, 20.5, 10.0).returns(tried(waiting, 20.5, 10.0))
@@ -917,6 +976,18 @@ queue_order.mistake(
     ),
     caught_by=whoever_waited_too_long_goes_first,
     nudge="While prompts with a cached prefix keep coming, the one without never runs: it starves. Mind `patience_s`.",
+)
+queue_order.mistake(
+    "finds the first of two equals twice",
+    text="""
+def queue_order(waiting, now_s, patience_s):
+    late = [one for one in waiting if now_s - one[0] > patience_s]
+    rest = [one for one in waiting if one not in late]
+    return [waiting.index(one) for one in late + sorted(rest, key=lambda one: -one[1])]
+""",
+    caught_by=whoever_waited_too_long_goes_first,
+    nudge="Two that came together with the same prefix are equal, and `index` finds the first of them twice. "
+    "Work with places.",
 )
 queue_order.mistake(
     "nobody else, while somebody is late",

@@ -20,11 +20,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from IPython.display import SVG
 
 from course.curriculum.lesson_06_prefix_cache import explorer, real, replay
 from course.exercises import exercise, scorecard, start
-from course.figures import blocks_of, prefix_tree
+from course.figures import Drawing, blocks_of, prefix_tree
 from course.serving.prefix import chained_hash
 from course.serving.prefix_pool import prefix_pool_of
 from course.serving.schedulers import LongestPrefixFirst, PrefillFirst
@@ -141,7 +140,7 @@ print("13 tokens, the second missing:", cached_prefix([7, 6, 9], known, num_toke
 shared, one, two, three = 1, 2, 3, 4  # stand for hashes
 labels = {shared: "system", one: "question 1", two: "question 2", three: "question 3"}
 tree = blocks_of({"1": [shared, one], "2": [shared, two], "3": [shared, three]}, labels, held=["1"])
-SVG(prefix_tree(tree))
+Drawing(prefix_tree(tree))
 
 # %% [markdown]
 # Now somebody needs a block. Which one may go?

@@ -20,11 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from IPython.display import SVG
 
 from course.curriculum.lesson_07_continuous_batching import explorer, real
 from course.exercises import exercise, find, scorecard, start
-from course.figures import steps_grid, steps_summary, timelines, timelines_summary
+from course.figures import Drawing, steps_grid, steps_summary, timelines, timelines_summary
 from course.model.loading import load_model
 from course.serving.schedulers import Orca, Static
 from course.simulator.lockstep import serve_in_steps
@@ -102,7 +101,7 @@ in_small = {
     "continuous": serve_in_steps(Orca(3), requests, num_blocks=64),
 }
 print(steps_summary(in_small))
-SVG(steps_grid(in_small))
+Drawing(steps_grid(in_small))
 
 # %% [markdown]
 # ## Build it 2: who may join?
@@ -165,7 +164,7 @@ beside = {
     "the reference": serve_in_steps(reference(3), requests, num_blocks=22),
 }
 print(steps_summary(beside))
-SVG(steps_grid(beside))
+Drawing(steps_grid(beside))
 
 # %% [markdown]
 # At first only two run, though there are three places: what is left of 22 blocks is too little to set aside for a third.
@@ -254,7 +253,7 @@ print("blocks in use before each step, of 16:", *taken)
 # %%
 compared = {"Reserving": reserving, "OnDemand": serve_in_steps(OnDemand(4), tight, num_blocks=16)}
 print(steps_summary(compared))
-SVG(steps_grid(compared))
+Drawing(steps_grid(compared))
 
 # %% [markdown]
 # Look at request 2. It joins early, loses its place (the cross), comes back with a prefill, and ends. It has paid for its
@@ -297,7 +296,7 @@ class SmallFirst:
 stream = [(0, 1, 1, 1), (0, 1, 2, 2), (0, 6, 2, 2), *[(i, 1, 2, 2) for i in range(1, 9)]]
 ordered = {"small first": serve_in_steps(SmallFirst(2), stream, 99), "yours": serve_in_steps(OnDemand(2), stream, 99)}
 print(steps_summary(ordered))
-SVG(steps_grid(ordered, starved=[2]))
+Drawing(steps_grid(ordered, starved=[2]))
 
 # %% [markdown]
 # Request 2 waits as long as small ones come. On average little is wrong: the steps are as many and as full. Averages
