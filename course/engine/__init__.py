@@ -2,6 +2,9 @@
 
 ``front``       Engine: what all engines have in common, the doors of their callers
 ``local``       LocalEngine: the loop that joins control plane and executor
+``disaggregated`` DisaggregatedEngine: the same on many workers
+``workers/``    their processes
+``transfer/``   keys and values move between them
 ``texts``       the tokens of all sequences: batches become steps in plain numbers
 ``executor``    carries out a step on tensors
 ``sampling``    from logits to tokens

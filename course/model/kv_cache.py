@@ -16,7 +16,8 @@ class KVCache:
     ``blocks`` has shape [num_layers, num_blocks, 2, num_kv_heads, block_size, head_dim]; index 0
     of the third axis holds keys, 1 values. Within a block each head's tokens lie together, so
     that one gather of [block_size, head_dim] pieces builds what attention wants to read, and a
-    block is one contiguous piece to copy, swap or send per layer.
+    block is one contiguous piece to copy, swap or send per layer. They lie in ``memory`` if that is
+    given: zero bytes, exactly as many as are needed.
     """
 
     def __init__(
@@ -26,9 +27,12 @@ class KVCache:
         block_size: int,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
+        memory: Tensor | None = None,
     ) -> None:
         shape = (config.num_layers, num_blocks, 2, config.num_kv_heads, block_size, config.head_dim)
-        self.blocks = torch.zeros(shape, dtype=dtype, device=device)
+        if memory is None:
+            memory = torch.zeros(shape, dtype=dtype, device=device)
+        self.blocks = memory.view(dtype).view(shape)
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.num_kv_heads = config.num_kv_heads

@@ -26,6 +26,7 @@ class Transfer:
     target_blocks: list[int]
     attempt: int = 1
     num_blocks_done: int = 0
+    is_early: bool = False  # the last of the prompt is still being computed: layers follow as they are done
     is_void: bool = False  # the sequence ended or its source is gone: only the reservation is left to give back
 
 

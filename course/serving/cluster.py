@@ -30,7 +30,8 @@ class Cluster:
 
     With roles "prefill" and "decode" among the instances, a sequence whose prompt is computed moves to a decode
     instance as soon as one has room. If the router is also a `Mover`, it may move sequences between the others while
-    they decode.
+    they decode. ``early_transfers``: where there is room, a move begins with the step that completes the prompt, for
+    drivers that copy layer by layer; its end is not reported before that step's.
     """
 
     MAX_ATTEMPTS = 3  # failed copies of one sequence before it is computed again instead
@@ -40,11 +41,13 @@ class Cluster:
         instances: Iterable[Instance],
         router: Router | None = None,
         decode_router: Router | None = None,
+        early_transfers: bool = False,
     ) -> None:
         self.instances: dict[int, Instance] = {}  # in order of their ids
         self.router = router or RoundRobin()
         self.handovers = Handovers(decode_router or LeastRequests())
         self.migrations = Migrations(self.handovers.new_id, self._wake)
+        self.early_transfers = early_transfers
         self._moves: Moves | None = None
         self._sequences: dict[int, list[Sequence]] = {}  # by request id, while one of them is unfinished
         self._home: dict[Sequence, Instance] = {}
@@ -95,6 +98,10 @@ class Cluster:
         """The client is gone: its unfinished answers end. A request that is unknown or has ended is no error."""
         return self._end_request(request_id, State.CANCELLED, "cancelled by the client")
 
+    def on_failure(self, request_id: int, reason: str, now_s: float) -> list[Action]:
+        """The data plane gives a request up: its unfinished answers fail. An unknown request is no error."""
+        return self._end_request(request_id, State.FAILED, reason)
+
     # steps
 
     def on_batch_progress(self, batch: Batch, num_steps: int, now_s: float) -> list[Action]:
@@ -126,6 +133,8 @@ class Cluster:
         for sequence in ended:
             if self._moves:
                 actions += self.migrations.drop(sequence)
+            if sequence in self.handovers.early:
+                actions += self.handovers.drop(sequence)
             self._forget(sequence)
             actions.append(SequenceEnded(sequence))
         if instance.role == "prefill":
@@ -192,7 +201,7 @@ class Cluster:
         transfer = self._give_up(transfer_id)
         if transfer is None or transfer.is_void:
             return []
-        if transfer.attempt < self.MAX_ATTEMPTS:
+        if transfer.attempt < self.MAX_ATTEMPTS or transfer.sequence in self.handovers.early:
             self.handovers.add_again(transfer, transfer.attempt + 1)
             return []
         transfer.source.discard(transfer.sequence)
@@ -207,16 +216,18 @@ class Cluster:
 
     # instances
 
-    def on_instance_lost(self, instance_id: int, now_s: float) -> list[Action]:
-        """An instance and its memory are gone: what lived there is computed again elsewhere.
+    def on_instance_lost(self, instance_id: int, now_s: float, replacement: Instance | None = None) -> list[Action]:
+        """An instance and its memory are gone: what lived there is computed again elsewhere, or on its replacement.
 
         What no instance could serve any more fails now instead of waiting for ever; answers that are being
         written elsewhere go on.
         """
         if (lost := self.instances.pop(instance_id, None)) is None:
             return []
-        self._sort_by_role()
         self._to_decide.pop(instance_id, None)
+        if replacement:
+            self.on_instance_joined(replacement, now_s)
+        self._sort_by_role()
         actions = self.handovers.lose(lost) + self.migrations.lose(lost)
         orphans = lost.sequences
         lost.abandon()
@@ -271,6 +282,8 @@ class Cluster:
             self._undelivered += self._end_request(sequence.request.id, State.REFUSED, reason)
         if decision.batch:
             self._undelivered.append(RunBatch(decision.batch))
+            if self.early_transfers and instance.role == "prefill":
+                self._undelivered += self.handovers.start_early(decision.batch, instance, self._decoders, now_s)
         if decision.wake_at_s is not None:
             self._asked_for_s.add(decision.wake_at_s)
             self._undelivered.append(WakeAt(decision.wake_at_s))

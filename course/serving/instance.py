@@ -324,13 +324,16 @@ class Instance:
         del self.held[sequence]
         self.memory.drop(sequence)
 
-    def can_reserve(self, sequence: Sequence) -> bool:
-        """Whether there is room for the sequence and its next token, and nobody here waits for that room."""
-        return not self.waiting and self.has_room(sequence)
+    def can_reserve(self, sequence: Sequence, is_early: bool = False) -> bool:
+        """Whether there is room for the sequence and its next token, and nobody here waits for that room.
 
-    def has_room(self, sequence: Sequence) -> bool:
+        ``is_early``: a token more, which the running step will sample.
+        """
+        return not self.waiting and self.has_room(sequence, int(is_early))
+
+    def has_room(self, sequence: Sequence, num_more_tokens: int = 0) -> bool:
         """Whether there is room for the sequence and its next token, whoever else may want it."""
-        return self.can_allocate(self.memory.pool.blocks_for(sequence.num_known_tokens))
+        return self.can_allocate(self.memory.pool.blocks_for(sequence.num_known_tokens + num_more_tokens))
 
     def can_allocate(self, num_blocks: int) -> bool:
         """Whether a transfer may write to so many blocks.
@@ -342,10 +345,11 @@ class Instance:
                 return False
         return num_blocks <= self.memory.pool.num_free_blocks
 
-    def reserve(self, transfer_id: int, sequence: Sequence) -> list[int]:
-        """Blocks to receive the sequence's computed tokens."""
+    def reserve(self, transfer_id: int, sequence: Sequence, is_early: bool = False) -> list[int]:
+        """Blocks to receive the sequence's computed tokens; ``is_early``: and those that the running step computes."""
         pool = self.memory.pool
-        self.reserved[transfer_id] = pool.allocate(pool.blocks_for(sequence._num_computed))
+        num_tokens = sequence.num_known_tokens if is_early else sequence._num_computed
+        self.reserved[transfer_id] = pool.allocate(pool.blocks_for(num_tokens))
         return self.reserved[transfer_id]
 
     def reserve_blocks(self, key: int, count: int) -> list[int]:

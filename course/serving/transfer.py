@@ -6,6 +6,7 @@ from collections.abc import Sequence as List
 from dataclasses import dataclass
 
 from course.serving.actions import Action, StartTransfer, StopTransfer, Transfer
+from course.serving.batch import Batch
 from course.serving.instance import Instance
 from course.serving.routers import Router, choose
 from course.serving.sequence import Sequence
@@ -31,6 +32,7 @@ class Handovers:
         self.router = router
         self.transfers: dict[int, Transfer] = {}
         self.waiting: dict[Sequence, _Wait] = {}
+        self.early: dict[Sequence, Transfer] = {}  # those whose prompt is still being computed
         self._not_before_s = 0.0
         self._num_started = 0
 
@@ -40,11 +42,17 @@ class Handovers:
         return self._num_started - 1
 
     def add(self, sequence: Sequence, source: Instance) -> None:
-        """Let a sequence wait for its move."""
-        self.waiting[sequence] = _Wait(source)
+        """Let a sequence wait for its move, unless that is under way."""
+        if self.early.pop(sequence, None) is None:
+            self.waiting[sequence] = _Wait(source)
 
     def add_again(self, transfer: Transfer, attempt: int) -> None:
-        """Let a sequence whose move came to nothing wait again, before those that came after it."""
+        """Let a sequence whose move came to nothing wait again, before those that came after it.
+
+        One whose prompt is still being computed waits from the end of that step on.
+        """
+        if self.early.pop(transfer.sequence, None):
+            return
         self.waiting = {transfer.sequence: _Wait(transfer.source, attempt), **self.waiting}
 
     def pause(self, now_s: float) -> float:
@@ -62,13 +70,35 @@ class Handovers:
                 break
             target = choose(self.router, with_room, sequence, now_s)
             del self.waiting[sequence]
-            number = self.new_id()
-            target_blocks = target.reserve(number, sequence)
-            source_blocks = sequence._block_table[: len(target_blocks)]
-            transfer = Transfer(number, sequence, wait.source, target, source_blocks, target_blocks, wait.attempt)
-            self.transfers[number] = transfer
-            actions.append(StartTransfer(transfer))
+            actions.append(self._start(sequence, wait.source, target, wait.attempt))
         return actions
+
+    def start_early(self, batch: Batch, source: Instance, takers: List[Instance], now_s: float) -> list[StartTransfer]:
+        """Begin to move those whose prompts ``batch`` will complete, as far as there is room and nobody waits for it.
+
+        Their layers can be copied one after another while the next ones are computed.
+        """
+        actions: list[StartTransfer] = []
+        for chunk in batch.prompts:
+            sequence = chunk.sequence
+            if chunk.samples != (sequence,) or self.waiting or now_s < self._not_before_s:
+                continue
+            if with_room := [i for i in takers if i is not source and i.can_reserve(sequence, is_early=True)]:
+                target = choose(self.router, with_room, sequence, now_s)
+                actions.append(self._start(sequence, source, target, attempt=1, is_early=True))
+                self.early[sequence] = actions[-1].transfer
+        return actions
+
+    def _start(
+        self, sequence: Sequence, source: Instance, target: Instance, attempt: int, is_early: bool = False
+    ) -> StartTransfer:
+        number = self.new_id()
+        target_blocks = target.reserve(number, sequence, is_early)
+        source_blocks = sequence._block_table[: len(target_blocks)]
+        transfer = Transfer(number, sequence, source, target, source_blocks, target_blocks, attempt)
+        transfer.is_early = is_early
+        self.transfers[number] = transfer
+        return StartTransfer(transfer)
 
     def commit(self, transfer_id: int) -> Transfer | None:
         """All blocks are there: from now on the target's copy counts. None if the transfer is unknown."""
@@ -89,6 +119,7 @@ class Handovers:
     def drop(self, sequence: Sequence) -> list[Action]:
         """The sequence is not to be moved any more. What is being copied stays reserved until its end is reported."""
         self.waiting.pop(sequence, None)
+        self.early.pop(sequence, None)
         actions: list[Action] = []
         for transfer in self.transfers.values():
             if transfer.sequence is sequence and not transfer.is_void:
@@ -105,6 +136,7 @@ class Handovers:
                 actions.append(StopTransfer(transfer))
                 if not transfer.is_void:
                     self.add_again(transfer, transfer.attempt)
-        for sequence in lost.held:
+        from_there = [sequence for sequence, transfer in self.early.items() if transfer.source is lost]
+        for sequence in [*lost.held, *from_there]:
             actions += self.drop(sequence)
         return actions

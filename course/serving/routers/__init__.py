@@ -14,6 +14,7 @@ from course.serving.routers.llumnix import Llumnix
 from course.serving.routers.power_of_two import PowerOfTwo
 from course.serving.routers.prefix_aware import PrefixAware
 from course.serving.routers.round_robin import RoundRobin
+from course.serving.routers.short_prompts_stay import ShortPromptsStay
 from course.serving.routers.splitwise import SplitwisePools
 from course.serving.routers.taichi import TaiChi
 from course.serving.routers.tetri_infer import TetriInfer
@@ -26,6 +27,7 @@ ROUTERS: dict[str, type] = {
     "prefix-aware": PrefixAware,
     "least-prefills": LeastPrefills,
     "least-queued": LeastQueued,
+    "short-prompts-stay": ShortPromptsStay,
     "tetri-infer": TetriInfer,
     "splitwise": SplitwisePools,
     "taichi": TaiChi,
@@ -50,6 +52,7 @@ __all__ = [
     "PrefixAware",
     "RoundRobin",
     "Router",
+    "ShortPromptsStay",
     "SplitwisePools",
     "TaiChi",
     "TetriInfer",

@@ -1,0 +1,195 @@
+"""Two real workers: the same tokens as one engine, nothing left behind, no request lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from course.engine.disaggregated import DisaggregatedEngine
+from course.engine.sampling import Sampling
+from course.errors import UserError
+from course.model.config import ModelConfig
+from course.model.recipe import Recipe
+from course.serving.sequence import State
+from tests.engine.conftest import ANSWER_LENGTHS, HF_CONFIG, make_engine, make_prompts, reference_answers
+
+RECIPE = Recipe("random", ModelConfig.from_hugging_face(HF_CONFIG), seed=3, dtype="float64")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits to be cleared away does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[DisaggregatedEngine]:
+    with DisaggregatedEngine(RECIPE, num_blocks=64) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def layerwise() -> Iterator[DisaggregatedEngine]:
+    with DisaggregatedEngine(RECIPE, num_blocks=24, prefix_cache=True, layerwise=True, block_size=4) as engine:
+        yield engine
+
+
+def run_to_end(engine: DisaggregatedEngine) -> None:
+    while engine.num_unfinished:
+        engine.cluster.check_integrity()
+        engine.advance()
+    settle(engine)
+    assert not engine.texts
+    assert not engine.answers
+
+
+def settle(engine: DisaggregatedEngine) -> None:
+    """Let moves that nobody wants any more come to their end; then every pool is empty."""
+    while engine.traffic.is_busy or any(worker.running for worker in engine.workers):
+        engine.advance()
+    engine.cluster.check_integrity()
+    for instance in engine.cluster.instances.values():
+        assert instance.memory.pool.num_used_blocks == 0
+        assert not instance.reserved
+
+
+def serve_all(engine: DisaggregatedEngine) -> list[list[int]]:
+    answers = [engine.submit(prompt, length)[0] for prompt, length in zip(make_prompts(), ANSWER_LENGTHS, strict=True)]
+    run_to_end(engine)
+    assert [answer.state for answer in answers] == [State.FINISHED] * len(answers)
+    return [answer.tokens for answer in answers]
+
+
+def assert_identical(found: list[list[int]]) -> None:
+    for tokens, length, wanted in zip(found, ANSWER_LENGTHS, reference_answers(), strict=True):
+        assert tokens == wanted[:length]
+
+
+def test_the_same_tokens_as_transformers(pair: DisaggregatedEngine) -> None:
+    pair.start_over()
+    assert_identical(serve_all(pair))
+    assert pair.transfers.num_done == sum(length > 1 for length in ANSWER_LENGTHS)
+    assert pair.transfers.num_bytes == sum(record.num_bytes for record in pair.transfers.records)
+    assert {record.outcome for record in pair.transfers.records} == {"done"}
+
+
+def test_layers_follow_as_they_are_computed(layerwise: DisaggregatedEngine) -> None:
+    """24 blocks of 4 tokens hold the largest request and little else: the receiver is full again and again."""
+    for _ in range(2):  # the second time with every prompt in the prefix cache
+        layerwise.start_over()
+        assert_identical(serve_all(layerwise))
+    early = [record for record in layerwise.transfers.records if len(record.arrived) > 1]
+    assert early, "no move was cut into layers"
+
+
+def test_sampled_answers_and_several_of_them(pair: DisaggregatedEngine) -> None:
+    sampling = Sampling(temperature=1.0, top_k=50, seed=7)
+    pair.start_over()
+    found = [answer.tokens for answer in pair.generate(make_prompts(), 9, sampling, n=2)]
+    assert found == [answer.tokens for answer in make_engine().generate(make_prompts(), 9, sampling, n=2)]
+    settle(pair)
+
+
+def test_a_cancelled_request_frees_its_blocks_wherever_they_are(pair: DisaggregatedEngine) -> None:
+    dice = random.Random(1)
+    for _ in range(12):
+        pair.start_over()
+        answers = [pair.submit(prompt, 16)[0] for prompt in make_prompts()]
+        for _ in range(dice.randrange(12)):
+            pair.advance()
+        for answer in dice.sample(answers, 4):
+            pair.cancel(answer.request_id)
+            pair.cluster.check_integrity()
+        run_to_end(pair)
+        for answer, wanted in zip(answers, reference_answers(), strict=True):
+            assert answer.tokens == wanted[:16] or answer.state is State.CANCELLED
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killing_a_worker_at_any_moment_loses_no_request(pair: DisaggregatedEngine, seed: int) -> None:
+    dice = random.Random(seed)
+    pair.start_over()
+    answers = [pair.submit(prompt, length)[0] for prompt, length in zip(make_prompts(), ANSWER_LENGTHS, strict=True)]
+    num_kills = dice.randint(1, 3)
+    for _ in range(num_kills):
+        for _ in range(dice.randrange(10)):
+            pair.advance()
+        victim = dice.choice(pair.workers)
+        before = {answer.request_id: list(answer.tokens) for answer in answers}
+        os.kill(victim.pid, signal.SIGKILL)
+        assert all(answer.tokens[: len(before[answer.request_id])] == before[answer.request_id] for answer in answers)
+    run_to_end(pair)
+    assert [answer.state for answer in answers] == [State.FINISHED] * len(answers)
+    assert_identical([answer.tokens for answer in answers])
+
+
+def test_a_loss_shows_in_the_statistics(pair: DisaggregatedEngine) -> None:
+    pair.start_over()
+    [answer] = pair.submit(make_prompts()[4], 30)
+    while len(answer.tokens) < 5:
+        pair.advance()
+    victim = pair.workers[1]
+    os.kill(victim.pid, signal.SIGKILL)
+    run_to_end(pair)
+    assert answer.tokens == reference_answers()[4][:30]
+    assert pair.statistics.num_lost == pair.statistics.num_restarts == pair.statistics.num_recomputed == 1
+    assert pair.statistics.num_recomputed_tokens >= 64
+    assert "worker 1 (decode, cpu) is lost: its process ended" in pair.statistics.events[-1].what
+    assert pair.workers[1].pid != victim.pid
+
+
+def test_a_worker_that_hangs_is_replaced(pair: DisaggregatedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.start_over()
+    monkeypatch.setattr(pair, "_patience_s", 1.0)
+    os.kill(pair.workers[0].pid, signal.SIGSTOP)
+    [answer] = pair.generate(make_prompts()[0], 5)
+    assert answer.tokens == reference_answers()[0][:5]
+    assert "longer than 1 s" in pair.statistics.events[0].what
+
+
+def test_nothing_is_left_behind() -> None:
+    before = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+    engine = DisaggregatedEngine(RECIPE, ("mixed", "mixed"), num_blocks=8, restart=False)
+    starter = engine.crew._starter._process
+    assert starter is not None
+    pids = [worker.pid for worker in engine.workers]
+    assert all(is_alive(pid) for pid in pids)
+    os.kill(pids[0], signal.SIGKILL)
+    assert engine.generate(make_prompts()[0], 5)[0].tokens == reference_answers()[0][:5]
+    [answer] = engine.submit(make_prompts()[0], 5)
+    os.kill(pids[1], signal.SIGKILL)
+    while not answer.is_ended:  # nobody is left: what waits fails, and what comes is turned away
+        engine.advance()
+    assert answer.state is State.FAILED
+    with pytest.raises(UserError, match="no prefill instance is left"):
+        engine.submit(make_prompts()[0], 5)
+    engine.close()
+    engine.close()
+    assert not any(is_alive(pid) for pid in [*pids, starter.pid])
+    assert not os.path.isdir("/dev/shm") or set(os.listdir("/dev/shm")) <= before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"workers": "prefill"}, "list of roles"),
+        ({"workers": ("prefill",)}, "needs an instance with role 'decode'"),
+        ({"workers": ("mixed", "cook")}, "unknown role 'cook'"),
+        ({"devices": ("cpu",)}, "devices has 1 values for 2 workers"),
+        ({"carrier": "pigeon"}, "unknown carrier 'pigeon'"),
+        ({"bandwidth_gb_s": 0}, "bandwidth_gb_s must be above 0"),
+        ({"schedulers": {"prefill": "fifo"}}, "unknown scheduler 'fifo'"),
+        ({"schedulers": {"cook": "orca"}}, "role 'cook'"),
+        ({"model": "no-such-model"}, "no model"),
+    ],
+)
+def test_an_engine_that_cannot_be(arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        DisaggregatedEngine(**{"model": RECIPE, **arguments})  # type: ignore[arg-type]
