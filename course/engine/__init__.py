@@ -7,6 +7,7 @@
 ``transfer/``   keys and values move between them
 ``texts``       the tokens of all sequences: batches become steps in plain numbers
 ``executor``    carries out a step on tensors
+``forward``     one forward pass; on a GPU, decode steps as CUDA graphs
 ``sampling``    from logits to tokens
 ``intake``      from prompts to requests
 ``answer``      what a caller sees of an answer

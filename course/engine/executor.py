@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from course.engine.forward import forward_pass
 from course.engine.sampling import choose
 from course.engine.texts import Step
 from course.model.kv_cache import KVCache
-from course.model.packing import pack
 from course.model.transformer import Transformer
 from course.serving.batch import BlockCopy
 
@@ -29,6 +29,7 @@ class Executor:
         self.network = network
         self.cache = cache or network.new_cache(num_blocks, block_size)
         self.host_cache = network.new_cache(num_host_blocks, block_size, "cpu") if num_host_blocks else None
+        self.forward = forward_pass(network, self.cache)
         self._moved: Step | None = None
 
     def run(self, step: Step) -> list[int]:
@@ -36,9 +37,7 @@ class Executor:
         self._move_blocks(step)
         if not step.chunks:
             return []
-        packed = pack(step.chunks, self.cache.block_size, self.cache.num_kv_heads, self.network.device)
-        logits = self.network.forward(packed, self.cache)
-        return choose(logits, step.draws)
+        return choose(self.forward(step.chunks), step.draws)
 
     def _move_blocks(self, step: Step) -> None:
         """In the order that the contract fixes, and once, even if the forward pass is interrupted and run again."""

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course.model.norm import rms_norm
+
 
 class LinearMap(Protocol):
     """y = x W^T + b for x [tokens, inputs], with W [outputs, inputs], b [outputs] or None."""
@@ -20,16 +22,20 @@ class LinearMap(Protocol):
         """Y, shape [tokens, outputs]."""
         ...
 
+    def of_norm(self, x: Tensor, eps: float) -> Tensor:
+        """The same of `rms_norm(x, eps)`."""
+        ...
+
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """Residual + y."""
         ...
 
-    def silu(self, x: Tensor) -> Tensor:
-        """Silu(y) = y * sigmoid(y)."""
-        ...
 
-    def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """Y * other."""
+class GatedMap(Protocol):
+    """The first half of a SwiGLU network (Shazeer 2020): two linear maps, one the gate of the other."""
+
+    def of_norm(self, x: Tensor, eps: float) -> Tensor:
+        """silu(gate(h)) * up(h) with h = `rms_norm(x, eps)`."""
         ...
 
 
@@ -44,6 +50,10 @@ class PlainLinear:
         """See LinearMap."""
         return F.linear(x, self.weight, self.bias)
 
+    def of_norm(self, x: Tensor, eps: float) -> Tensor:
+        """See LinearMap."""
+        return self(rms_norm(x, eps))
+
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """See LinearMap."""
         if self.bias is not None:
@@ -51,11 +61,11 @@ class PlainLinear:
         return torch.addmm(residual, x, self.weight.t())
 
     def silu(self, x: Tensor) -> Tensor:
-        """See LinearMap."""
+        """silu(y) = y * sigmoid(y)."""
         return F.silu(self(x), inplace=True)
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """See LinearMap."""
+        """y * other."""
         return self(x).mul_(other)
 
 
@@ -76,21 +86,62 @@ class PackedLinear:
         """See LinearMap."""
         return self._unary(x, self.weight, self.bias, "none", [], "")
 
+    def of_norm(self, x: Tensor, eps: float) -> Tensor:
+        """See LinearMap."""
+        return self(rms_norm(x, eps))
+
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """See LinearMap."""
         return self._binary(x, residual, self.weight, self.bias, "add")
 
     def silu(self, x: Tensor) -> Tensor:
-        """See LinearMap."""
+        """silu(y) = y * sigmoid(y)."""
         return self._unary(x, self.weight, self.bias, "swish", [], "")
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """See LinearMap."""
+        """y * other."""
         return self._binary(x, other, self.weight, self.bias, "mul")
 
 
-def linear_map(weight: Tensor, bias: Tensor | None = None, *, packed: bool = False) -> LinearMap:
-    """A linear map for weight [outputs, inputs]; pre-packed where asked for and possible.
+class GatedPair:
+    """See GatedMap: two maps, each of which takes its part of the gating in."""
+
+    def __init__(self, gate: PlainLinear | PackedLinear, up: PlainLinear | PackedLinear) -> None:
+        self.gate = gate
+        self.up = up
+
+    def of_norm(self, x: Tensor, eps: float) -> Tensor:
+        """See GatedMap."""
+        h = rms_norm(x, eps)
+        return self.up.times(h, self.gate.silu(h))
+
+
+def linear_map(weight: Tensor, bias: Tensor | None = None, *, packed: bool = False, kernels: bool = False) -> LinearMap:
+    """A linear map for weight [outputs, inputs]; pre-packed, or with our own kernels, where asked for and possible."""
+    if kernels:
+        from course.model.kernels.linear import KernelLinear
+
+        return KernelLinear(weight, bias)
+    return torch_map(weight, bias, packed)
+
+
+def gated_map(
+    gate: tuple[Tensor, Tensor | None],
+    up: tuple[Tensor, Tensor | None],
+    *,
+    packed: bool = False,
+    kernels: bool = False,
+) -> GatedMap:
+    """A gated map of the weights and biases of its gate and of what is gated; options as in `linear_map`."""
+    if kernels:
+        from course.model.kernels.linear import KernelGated
+
+        return KernelGated(gate[0], up[0], gate[1], up[1])
+    return GatedPair(torch_map(*gate, packed), torch_map(*up, packed))
+
+
+def torch_map(weight: Tensor, bias: Tensor | None, packed: bool) -> PlainLinear | PackedLinear:
+    """A linear map in operators of torch, pre-packed where asked for and possible.
 
     Possible means: float32 or bfloat16 on a CPU whose torch has the oneDNN operators. Anything
     else, and any failure while packing, falls back to public operators without a word: the

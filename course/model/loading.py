@@ -54,7 +54,7 @@ def load_model(
     *,
     dtype: str | torch.dtype = torch.float32,
     device: str = "cpu",
-    attention: str = "paged",
+    attention: str = "auto",
     packed: bool = True,
 ) -> Model:
     """Load a checkpoint: "tiny" (shipped with the course), a local folder, or a hub name.

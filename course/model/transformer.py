@@ -10,6 +10,7 @@ Shapes: T tokens in the batch, S rows sampled, H query heads, K key-value heads,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +18,11 @@ from torch import Tensor
 from course.errors import UserError
 from course.model.attention import attention_backend
 from course.model.config import ModelConfig
+from course.model.kernels import are_usable
 from course.model.kv_cache import KVCache
-from course.model.linear import LinearMap, linear_map
+from course.model.linear import GatedMap, LinearMap, gated_map, linear_map
 from course.model.packing import PackedBatch
+from course.model.rotary import make_rotary, pair_up
 from course.model.weights import Weights, check_weights
 
 
@@ -33,15 +36,15 @@ class Layer:
     qkv: LinearMap
     head_gain: Tensor | None
     output: LinearMap
-    gate: LinearMap
-    up: LinearMap
+    gated: GatedMap
     down: LinearMap
 
 
 class Transformer:
     """The network: holds weights, keeps no state between calls.
 
-    ``packed`` asks for pre-packed weights where the device has them (see `linear_map`).
+    ``packed`` asks for pre-packed weights where the device has them (see `linear_map`), ``kernels`` for our own
+    kernels (default: where they can be used, see `course.model.kernels`).
     Raises UserError for weights that do not fit the config, or a device that is not there.
     """
 
@@ -52,71 +55,72 @@ class Transformer:
         *,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
-        attention: str = "paged",
+        attention: str = "auto",
         packed: bool = True,
+        kernels: bool | None = None,
     ) -> None:
         check_weights(config, weights)
         check_device(device)
         self.config = config
         self.dtype = dtype
         self.device = device
-        self.attention = attention_backend(attention)
+        self.kernels = (device != "cpu" if kernels is None else kernels) and are_usable(device, dtype)
+        self.attention = attention_backend(attention, config, self.kernels)
+        self.rotary = make_rotary(config, dtype, device, self.kernels)
         weights = {name: tensor.to(device=device, dtype=dtype) for name, tensor in weights.items()}
         self.embedding = weights["model.embed_tokens.weight"]
-        self.layers = [_layer(config, weights, i, packed) for i in range(config.num_layers)]
+        self.layers = [_layer(config, weights, i, packed, self.kernels) for i in range(config.num_layers)]
         unembedding = self.embedding if config.tied_embeddings else weights["lm_head.weight"]
-        self.unembedding = linear_map(unembedding * weights["model.norm.weight"], packed=packed)
-        self.rope_frequencies = torch.tensor(config.rope_inverse_frequencies, dtype=torch.float32, device=device)
+        self.unembedding = linear_map(unembedding * weights["model.norm.weight"], packed=packed, kernels=self.kernels)
 
     def new_cache(self, num_blocks: int, block_size: int, device: str | None = None) -> KVCache:
         """An empty cache for this model, on its device unless told otherwise."""
         return KVCache(self.config, num_blocks, block_size, self.dtype, device or self.device)
 
-    @torch.inference_mode()
+    @property
+    def has_fixed_steps(self) -> bool:
+        """Whether decode steps of one size are the same operations on the same addresses: what a CUDA graph needs."""
+        return self.kernels and not self.attention.needs_clean_blocks
+
     def forward(self, batch: PackedBatch, cache: KVCache) -> Tensor:
         """Compute the batch's keys and values into the cache; return logits [S, vocab_size]."""
-        if batch.fresh_blocks:
+        if batch.fresh_blocks and self.attention.needs_clean_blocks:
             cache.clear(batch.fresh_blocks)
-        x = self.embedding[batch.token_ids]
-        rotation = self._rotation(batch.positions)
         plan = self.attention.plan(batch.spans, cache)
+        last_plan = plan if batch.sampled_rows is None else self.attention.plan(batch.last_spans, cache)
+        return self.compute(batch, cache, plan, last_plan)
+
+    @torch.inference_mode()
+    def compute(self, batch: PackedBatch, cache: KVCache, plan: Any, last_plan: Any) -> Tensor:
+        """`forward` without what a processor does first: tensors alone, so that a CUDA graph can hold it.
+
+        ``plan`` is the attention's for the batch's spans, ``last_plan`` for its last spans.
+        """
+        eps = self.config.rms_norm_eps
+        x = self.embedding[batch.token_ids]
+        rotary_plan = self.rotary.plan(batch)
         for i, layer in enumerate(self.layers[:-1]):
-            queries = self._project(i, layer, x, rotation, batch, cache)
+            queries = self._project(i, layer, x, rotary_plan, cache)
             x = layer.output.add_to(x, self.attention(queries, cache, i, plan))
-            x = self._mlp(layer, x)
+            x = layer.down.add_to(x, layer.gated.of_norm(x, eps))
         # The last layer must store every token's keys and values, but what it makes of them
         # matters only to the rows that are sampled.
         i, layer = len(self.layers) - 1, self.layers[-1]
-        queries = self._project(i, layer, x, rotation, batch, cache)
+        queries = self._project(i, layer, x, rotary_plan, cache)
         if batch.sampled_rows is not None:
             queries, x = queries[batch.sampled_rows], x[batch.sampled_rows]
-            plan = self.attention.plan(batch.last_spans, cache)
         if len(x):
-            x = layer.output.add_to(x, self.attention(queries, cache, i, plan))
-            x = self._mlp(layer, x)
-        return self.unembedding(rms_norm(x, self.config.rms_norm_eps))
+            x = layer.output.add_to(x, self.attention(queries, cache, i, last_plan))
+            x = layer.down.add_to(x, layer.gated.of_norm(x, eps))
+        return self.unembedding.of_norm(x, eps)
 
-    def _project(self, i: int, layer: Layer, x: Tensor, rotation: Tensor, batch: PackedBatch, cache: KVCache) -> Tensor:
+    def _project(self, i: int, layer: Layer, x: Tensor, rotary_plan: Any, cache: KVCache) -> Tensor:
         """Queries [T, H, D] of layer i; its keys and values go to the cache."""
         num_heads, num_kv_heads = self.config.num_heads, self.config.num_kv_heads
-        qkv = layer.qkv(rms_norm(x, self.config.rms_norm_eps))
+        qkv = layer.qkv.of_norm(x, self.config.rms_norm_eps)
         qkv = qkv.view(len(x), num_heads + 2 * num_kv_heads, self.config.head_dim)
-        turned = qkv[:, : num_heads + num_kv_heads]
-        if layer.head_gain is not None:
-            turned.copy_(rms_norm(turned, self.config.rms_norm_eps) * layer.head_gain)
-        rotate_(turned, rotation)
-        cache.write(i, qkv[:, num_heads:], batch.write_rows)
+        self.rotary(qkv, layer.head_gain, cache, i, rotary_plan)
         return qkv[:, :num_heads]
-
-    def _mlp(self, layer: Layer, x: Tensor) -> Tensor:
-        h = rms_norm(x, self.config.rms_norm_eps)
-        return layer.down.add_to(x, layer.up.times(h, layer.gate.silu(h)))
-
-    def _rotation(self, positions: Tensor) -> Tensor:
-        """Unit complex numbers [T, 1, D / 2], one per token and pair of head dimensions."""
-        angles = torch.outer(positions.float(), self.rope_frequencies)
-        rotation = torch.polar(torch.full_like(angles, self.config.rope_scale), angles)
-        return rotation.to(torch.complex128 if self.dtype == torch.float64 else torch.complex64)[:, None]
 
 
 def check_device(device: str) -> None:
@@ -128,68 +132,35 @@ def check_device(device: str) -> None:
         raise UserError(f"the device {device!r} is not available here; use cpu{' or cuda' if num_gpus else ''}")
 
 
-def rms_norm(x: Tensor, eps: float) -> Tensor:
-    """RMSNorm without gain over the last axis (Zhang and Sennrich 2019): x / sqrt(mean(x^2) + eps).
-
-    Written with a vector norm it takes half the time of torch's own on a CPU.
-    """
-    wide = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
-    scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-    return (x * scale).to(x.dtype)
-
-
-def rotate_(heads: Tensor, rotation: Tensor) -> None:
-    """Rotary embedding in place on heads [T, heads, D] whose pairs lie side by side.
-
-    Turning a pair by an angle is one multiplication of complex numbers. There are no complex
-    numbers of two bfloat16, so those go through float32.
-    """
-    wide = heads.float() if heads.dtype == torch.bfloat16 else heads
-    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
-    pairs.mul_(rotation)
-    if wide is not heads:
-        heads.copy_(wide)
-
-
-def pair_up(rows: Tensor, head_dim: int) -> Tensor:
-    """Reorder rows [heads * head_dim, ...] so that the two halves of each pair are neighbours.
-
-    Hugging Face keeps dimension i of a head and i + head_dim / 2 as a pair. Queries and keys
-    reordered alike have the same products, so this changes no score.
-    """
-    halves = rows.unflatten(0, (-1, 2, head_dim // 2))
-    return halves.transpose(1, 2).flatten(0, 2).contiguous()
-
-
-def _layer(config: ModelConfig, weights: Weights, i: int, packed: bool) -> Layer:
+def _layer(config: ModelConfig, weights: Weights, i: int, packed: bool, kernels: bool) -> Layer:
     name = f"model.layers.{i}"
 
-    def linear(part: str, gain: str | None = None) -> LinearMap:
+    def part(part: str, gain: str | None = None) -> tuple[Tensor, Tensor | None]:
         weight = weights[f"{name}.{part}.weight"]
         if gain:
             weight = weight * weights[f"{name}.{gain}.weight"]
-        return linear_map(weight, weights.get(f"{name}.{part}.bias"), packed=packed)
+        return weight, weights.get(f"{name}.{part}.bias")
 
+    gate = part("mlp.gate_proj", "post_attention_layernorm")
+    up = part("mlp.up_proj", "post_attention_layernorm")
     return Layer(
-        qkv=_qkv(config, weights, name, packed),
+        qkv=linear_map(*_qkv(config, weights, name), packed=packed, kernels=kernels),
         head_gain=_head_gain(config, weights, name),
-        output=linear("self_attn.o_proj"),
-        gate=linear("mlp.gate_proj", "post_attention_layernorm"),
-        up=linear("mlp.up_proj", "post_attention_layernorm"),
-        down=linear("mlp.down_proj"),
+        output=linear_map(*part("self_attn.o_proj"), packed=packed, kernels=kernels),
+        gated=gated_map(gate, up, packed=packed, kernels=kernels),
+        down=linear_map(*part("mlp.down_proj"), packed=packed, kernels=kernels),
     )
 
 
-def _qkv(config: ModelConfig, weights: Weights, name: str, packed: bool) -> LinearMap:
-    """One map for queries, keys and values, the first two with their pairs side by side."""
+def _qkv(config: ModelConfig, weights: Weights, name: str) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of one map for queries, keys and values, the first two with their pairs side by side."""
 
     def joined(kind: str) -> Tensor:
         queries, keys, values = (weights[f"{name}.self_attn.{part}_proj.{kind}"] for part in "qkv")
         return torch.cat([pair_up(queries, config.head_dim), pair_up(keys, config.head_dim), values])
 
     weight = joined("weight") * weights[f"{name}.input_layernorm.weight"]
-    return linear_map(weight, joined("bias") if config.qkv_bias else None, packed=packed)
+    return weight, joined("bias") if config.qkv_bias else None
 
 
 def _head_gain(config: ModelConfig, weights: Weights, name: str) -> Tensor | None:

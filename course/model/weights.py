@@ -118,16 +118,20 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def random_weights(config: ModelConfig, seed: int = 0) -> Weights:
-    """Reproducible random float32 weights, spread so that greedy answers vary from token to token.
+def random_weights(
+    config: ModelConfig, seed: int = 0, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Weights:
+    """Reproducible random weights, spread so that greedy answers vary from token to token.
+
+    Drawn on ``device``, which decides about the numbers: a large model's take a CPU many seconds.
 
     Use them untied (``config.tied_embeddings`` false): with tied random embeddings a model
     repeats its input, and "identical tokens" would prove nothing.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     weights: Weights = {}
     for name, shape in weight_shapes(config).items():
-        noise = torch.randn(shape, generator=generator)
+        noise = torch.randn(shape, generator=generator, device=device, dtype=dtype)
         if "norm" in name:
             weights[name] = 1.0 + 0.1 * noise
         elif name.endswith("bias"):

@@ -54,8 +54,8 @@ def run_cuts(
             min(int(rng.choice([1, 1, 1, 2, 5, 16, 40])), len(texts[i].tokens) - texts[i].num_computed) for i in chosen
         ]
         chunks = [texts[i].chunk(size) for i, size in zip(chosen, sizes, strict=True)]
-        logits = model.forward(pack(chunks, block_size, model.config.num_kv_heads), cache)
-        for i, row in zip(chosen, logits, strict=True):
+        logits = model.forward(pack(chunks, block_size, model.config.num_kv_heads, model.device), cache)
+        for i, row in zip(chosen, logits.cpu(), strict=True):
             found[i][texts[i].num_computed - 1] = row
     return found
 

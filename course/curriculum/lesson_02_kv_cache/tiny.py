@@ -13,7 +13,7 @@ from torch.nn.functional import linear, silu
 
 from course.curriculum.lesson_02_kv_cache import exercises
 from course.model.loading import load_model
-from course.model.transformer import rms_norm
+from course.model.norm import rms_norm
 from course.model.weights import Weights, checkpoint_folder, load_weights
 
 LayerCache = tuple[Tensor, Tensor]

@@ -87,7 +87,7 @@ class _Step:
         for layer in self.network.layers:
             layer.qkv(x)
             layer.output.add_to(x, heads)
-            layer.down.add_to(x, layer.up.times(x, layer.gate.silu(x)))
+            layer.down.add_to(x, layer.gated.of_norm(x, config.rms_norm_eps))
         self.network.unembedding(x)
 
     @torch.inference_mode()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from course.errors import UserError
+from course.model.config import ModelConfig
 from course.model.kv_cache import KVCache
 from course.model.packing import Spans
 
@@ -19,6 +20,9 @@ class Attention(Protocol):
     queries included, are in the cache before the call.
     """
 
+    needs_clean_blocks: bool
+    """Whether a block must be zeroed when its first token is written (see `KVCache.clear`)."""
+
     def plan(self, spans: Spans, cache: KVCache) -> Any:
         """Prepare what is the same in all layers."""
         ...
@@ -28,12 +32,22 @@ class Attention(Protocol):
         ...
 
 
-def attention_backend(name: str) -> Attention:
-    """The back end of that name: ``plain`` (slow, obvious) or ``paged`` (fast)."""
+def attention_backend(name: str, config: ModelConfig, kernels: bool = False) -> Attention:
+    """The back end of that name.
+
+    ``plain`` is slow and obvious, ``paged`` gathers blocks for torch's fused attention, ``flash`` is our kernel that
+    reads the blocks where they lie, ``auto`` the last of these where ``kernels`` can be used, else paged.
+    """
     from course.model.attention.paged import PagedAttention
     from course.model.attention.plain import PlainAttention
 
-    backends: dict[str, type[Attention]] = {"plain": PlainAttention, "paged": PagedAttention}
-    if name not in backends:
-        raise UserError(f"unknown attention back end {name!r}; choose one of: {', '.join(backends)}")
-    return backends[name]()
+    names = ("auto", "plain", "paged", "flash")
+    if name not in names:
+        raise UserError(f"unknown attention back end {name!r}; choose one of: {', '.join(names)}")
+    if name == "flash" and not kernels:
+        raise UserError("the attention back end 'flash' needs a CUDA GPU, Triton, and float32 or bfloat16; use auto")
+    if kernels and name in ("auto", "flash"):
+        from course.model.attention.flash import FlashAttention
+
+        return FlashAttention(config.num_heads, config.num_kv_heads)
+    return PlainAttention() if name == "plain" else PagedAttention()
