@@ -18,11 +18,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
         "what",
-        choices=["engine", "step", "prediction", "simulator", "explorers"],
+        choices=["engine", "step", "prediction", "simulator", "explorers", "gpu"],
         help="engine: throughput and latencies beside transformers; step: where a decode step's time goes; "
         "prediction: the virtual clock beside the wall clock, same requests; "
         "simulator: the virtual clock beside a plain loop of the same rules, up to a million requests; "
-        "explorers: from a moved slider to its picture, in every lesson (takes no option but --json)",
+        "explorers: from a moved slider to its picture, in every lesson (takes no option but --json); "
+        "gpu: decode and prefill of a 1B model beside what the GPU reaches (takes no option but --json)",
     )
     parser.add_argument("--model", choices=["tiny", "small"], default="tiny", help="shape, with random weights")
     parser.add_argument("--repeats", type=int, default=3, help="runs per system; medians are printed (default 3)")
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
     check_writable(args.json)
     kinds = {"engine": bench_engine, "step": bench_step, "prediction": bench_prediction}
-    kinds |= {"simulator": bench_simulator, "explorers": bench_explorers}
+    kinds |= {"simulator": bench_simulator, "explorers": bench_explorers, "gpu": bench_gpu}
     rows = kinds[args.what](args)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
@@ -67,6 +68,13 @@ def bench_explorers(args: argparse.Namespace) -> list[dict[str, Any]]:
     from course.commands import bench_explorers
 
     return bench_explorers.bench_explorers()
+
+
+def bench_gpu(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the engine makes of a GPU."""
+    from course.commands import bench_gpu
+
+    return bench_gpu.bench_gpu()
 
 
 def bench_simulator(args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "time steps of the engine on this machine: the simulator's cost model of it"
 PROCESSOR_TIME = "count only what this thread computes, not what passes meanwhile: for a busy machine"
+RANDOM_WEIGHTS = "take --model as the name of a shape of the simulator: times do not depend on the weights"
+MACHINE = "what an experiment calls this hardware (default this-machine)"
 LARGEST_BLOCK = 256  # with larger ones the batches of the profile would not fit its cache
 QUIET = 0.95  # below this share of processor time, another program was in the way
 
@@ -31,7 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("--out", type=Path, default=Path("profile.json"), metavar="FILE", help="default profile.json")
     parser.add_argument("--model", default="tiny", help="tiny, a folder, or a name of the Hugging Face hub")
+    parser.add_argument("--random-weights", action="store_true", help=RANDOM_WEIGHTS)
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="default float32")
+    parser.add_argument("--machine", default="this-machine", metavar="NAME", help=MACHINE)
     parser.add_argument("--rounds", type=int, default=5, help="how often each step is timed (default 5)")
     parser.add_argument("--block-size", type=int, default=16, help="tokens per block of the KV cache (default 16)")
     parser.add_argument("--seed", type=int, default=0, help="of the order and of the contexts")
@@ -59,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
     from course.model.loading import load_model
 
     torch.set_num_threads(1)
-    model = load_model(args.model, device=args.device)
-    recorder = ProfileRecorder(model, args.block_size, args.seed, args.device, args.processor_time)
+    load = random_model if args.random_weights else load_model
+    model = load(args.model, dtype=args.dtype, device=args.device)
+    recorder = ProfileRecorder(model, args.block_size, args.seed, args.device, args.processor_time, args.machine)
     with tqdm(total=args.rounds * recorder.num_steps, unit="step", desc="profile", leave=False) as bar:
         for _ in range(args.rounds):
             recorder.run_round(bar.update)
@@ -75,15 +81,23 @@ class ProfileRecorder:
     """Times the steps of a profile, round by round; one thread of computation."""
 
     def __init__(
-        self, model: Model, block_size: int = 16, seed: int = 0, device: str = "cpu", processor_time: bool = False
+        self,
+        model: Model,
+        block_size: int = 16,
+        seed: int = 0,
+        device: str = "cpu",
+        processor_time: bool = False,
+        machine: str = "this-machine",
     ) -> None:
-        from course.engine.profiling import Recording, default_steps, peak_rates
+        from course.engine.profiling import Recording, default_steps, large_steps, peak_rates
 
-        self.model, self.device = model, device
+        self.model, self.device, self.machine = model, device, machine
         clock = "processor" if processor_time else "wall"
         self.settings = {"clock": clock, "block_size": block_size, "seed": seed, "device": device}
-        self.rates = peak_rates(device)
+        self.rates = peak_rates(device, dtype=model.network.dtype)
         steps = default_steps(model.config.max_context, seed)
+        if device != "cpu":
+            steps += large_steps(model.config.max_context, seed)
         self._recording = Recording(model, steps, block_size, seed, clock_named(clock))
         self._wall_s = self._cpu_s = 0.0
 
@@ -107,13 +121,14 @@ class ProfileRecorder:
         from course.simulator.hardware import Hardware
 
         name = processor_name(self.device)
+        dtype = str(self.model.network.dtype).removeprefix("torch.")
         machine = Hardware(
-            name="this-machine",
+            name=self.machine,
             memory_bytes=memory_bytes(self.device),
             flops_s=self.rates[0],
             memory_bandwidth_bytes_s=self.rates[1],
             description=name,
-            source="measured by python -m course profile, one thread, float32",
+            source=f"measured by python -m course profile, one thread, {dtype}",
         )
         conditions = {
             "processor": name,
@@ -121,7 +136,8 @@ class ProfileRecorder:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "code": code_version(),
-            "dtype": str(self.model.network.dtype).removeprefix("torch."),
+            "dtype": dtype,
+            **self._software(),
             "threads": torch.get_num_threads(),
             **self.settings,
             "rounds": len(self._recording.seconds[0]),
@@ -136,6 +152,48 @@ class ProfileRecorder:
             datetime.now().isoformat(timespec="seconds"),
             conditions,
         )
+
+    def _software(self) -> dict[str, str]:
+        """What else a GPU's times depend on."""
+        import torch
+
+        if self.device == "cpu":
+            return {}
+        import triton
+
+        return {"cuda": str(torch.version.cuda), "triton": triton.__version__}
+
+
+def random_model(name: str, dtype: str, device: str) -> Model:
+    """A model of a published shape with random weights. Raises UserError for a name that is none."""
+    from course.model.config import ModelConfig, default_rope
+    from course.model.loading import DTYPES, Model
+    from course.model.transformer import Transformer, check_device
+    from course.model.weights import random_weights
+    from course.simulator.shapes import load_shape
+
+    shape = load_shape(name)
+    if not shape.gated or shape.layer_norm:
+        raise UserError(f"the engine computes Llama- and Qwen-like models, and {name!r} is none; choose another")
+    check_device(device)
+    config = ModelConfig(
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.ffn_size,
+        num_layers=shape.num_layers,
+        num_heads=shape.num_heads,
+        num_kv_heads=shape.num_kv_heads,
+        head_dim=shape.head_dim,
+        max_context=shape.max_context,
+        rope_inverse_frequencies=default_rope(shape.head_dim, 500_000.0),
+        tied_embeddings=shape.tied_embeddings,
+        qkv_bias=shape.qkv_bias,
+        output_bias=shape.output_bias,
+        mlp_bias=shape.mlp_bias,
+        qk_norm=shape.qk_norm,
+    )
+    weights = random_weights(config, device=device, dtype=DTYPES[dtype])
+    return Model(name, Transformer(config, weights, dtype=DTYPES[dtype], device=device))
 
 
 def report(profile: Profile) -> str:

@@ -69,9 +69,13 @@ class GraphedForwardPass(ForwardPass):
         if size not in self._graphs:
             self._capture(size)
         self._fill(chunks, size)
+        return self.replay(size)[: len(chunks)]
+
+    def replay(self, size: int) -> Tensor:
+        """Run the step of that size of the ladder again, on the inputs that it has; its logits [size, vocab_size]."""
         graph, logits = self._graphs[size]
         graph.replay()
-        return logits[: len(chunks)]
+        return logits
 
     def prepare(self, sizes: Iterable[int] = LADDER) -> None:
         """See ForwardPass."""

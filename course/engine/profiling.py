@@ -24,6 +24,7 @@ from course.serving.plan import Chunk, Plan
 from course.serving.view import InstanceView
 
 CACHE_TOKENS = 40_000
+GPU_CACHE_TOKENS = 400_000
 NUM_WARM_UPS = 40
 
 
@@ -64,6 +65,29 @@ def default_steps(max_context: int, seed: int = 0) -> list[StepShape]:
     return [step for step in prompts + decodes + mixed if _longest(step) + 8 <= max_context]
 
 
+def large_steps(max_context: int, seed: int = 0) -> list[StepShape]:
+    """What a GPU is for, beyond the default steps: longer prompts, long contexts, up to 256 sequences."""
+    rng = random.Random(seed)
+
+    def spread(num: int, mean: int) -> tuple[int, ...]:
+        return tuple(max(1, round(mean * rng.uniform(0.5, 1.5))) for _ in range(num))
+
+    prompts: list[tuple[tuple[int, int], ...]] = [((0, n),) for n in (3072, 4096, 6144, 8192)]
+    prompts += [((start, n),) for start, n in ((2048, 512), (6144, 512), (2048, 2048), (6144, 2048))]
+    prompts += [((0, 1024),) * 2, ((0, 2048),) * 2, ((0, 1024),) * 4]
+    sizes = [(num, mean) for num in (96, 128, 192, 256) for mean in (128, 512, 1024)]
+    sizes += [(num, mean) for num in (16, 32, 64) for mean in (1024, 2048)] + [(1, 4096), (8, 4096), (32, 4096)]
+    mixed = [
+        (chunk, spread(num, mean))
+        for num, mean in ((16, 1024), (64, 512), (128, 512))
+        for chunk in ((0, 256), (0, 512), (2048, 512), (0, 1024), (0, 2048))
+    ]
+    steps = [StepShape(prompts=each) for each in prompts]
+    steps += [StepShape(contexts=spread(num, mean)) for num, mean in sizes]
+    steps += [StepShape((chunk,), contexts) for chunk, contexts in mixed]
+    return [step for step in steps if _longest(step) + 8 <= max_context]
+
+
 def _longest(step: StepShape) -> int:
     return max([start + n for start, n in step.prompts] + list(step.contexts))
 
@@ -73,9 +97,11 @@ class StepTimer:
 
     def __init__(self, model: Model, block_size: int = 16, clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock = clock
-        self.engine = LocalEngine(model, _Proposal(), num_blocks=CACHE_TOKENS // block_size, block_size=block_size)
+        num_blocks = (CACHE_TOKENS if model.network.device == "cpu" else GPU_CACHE_TOKENS) // block_size
+        self.engine = LocalEngine(model, _Proposal(), num_blocks=num_blocks, block_size=block_size)
         self._proposal: _Proposal = self.engine.instance.scheduler  # type: ignore[assignment]
-        self.executor = _Executor(model.network, CACHE_TOKENS // block_size, block_size)
+        del self.engine.executor  # and its cache, before another one is made
+        self.executor = _Executor(model.network, num_blocks, block_size)
         self.executor.cache.blocks.normal_(generator=torch.Generator(self.executor.cache.blocks.device).manual_seed(0))
         self.engine.executor = self.executor
 
@@ -174,7 +200,9 @@ class Recording:
         self.seconds: list[list[float]] = [[] for _ in steps]
         self._timer = StepTimer(model, block_size, clock)
         self._rng = random.Random(seed)
-        for step in self._rng.sample(self.steps, min(len(self.steps), NUM_WARM_UPS)):
+        # On a GPU every kind of step compiles kernels or captures a graph when it first runs.
+        num_warm_ups = NUM_WARM_UPS if model.network.device == "cpu" else len(self.steps)
+        for step in self._rng.sample(self.steps, min(len(self.steps), num_warm_ups)):
             self._timer.time_s(step)
 
     def run_round(self, on_step: Callable[[], object] = lambda: None) -> None:
@@ -184,15 +212,13 @@ class Recording:
             on_step()
 
 
-def peak_rates(device: str = "cpu", seconds: float = 2.0) -> tuple[float, float]:
-    """FLOPs/s of a large float32 matrix product and bytes/s of reading a large array: the best of many tries."""
-    size = 1024 if device == "cpu" else 8192
-    left, right = torch.randn(2, size, size, device=device)
-    array = torch.ones(64 * 2**20, device=device)  # 256 MiB: no cache holds it
+def peak_rates(device: str = "cpu", seconds: float = 2.0, dtype: torch.dtype = torch.float32) -> tuple[float, float]:
+    """FLOPs/s of a large matrix product and bytes/s of reading a large array: the best of many tries."""
+    size, num_bytes = (1024, 2**28) if device == "cpu" else (8192, 2**31)  # no cache holds the array
+    left, right = torch.randn(2, size, size, device=device, dtype=dtype)
+    array = torch.ones(num_bytes // 4, device=device)
     product_s = _best_s(lambda: (left @ right)[0, 0].item(), seconds / 2)  # item() waits for the device
-    return 2 * size**3 / product_s, array.numel() * array.element_size() / _best_s(
-        lambda: array.sum().item(), seconds / 2
-    )
+    return 2 * size**3 / product_s, num_bytes / _best_s(lambda: array.sum().item(), seconds / 2)
 
 
 def product_s(

@@ -76,6 +76,16 @@ def _few(
     tl.store(y + place, sums.to(y.dtype.element_ty), mask=is_there)
 
 
+def best_tile(num_outputs: int, num_inputs: int) -> tuple[int, int, int, int]:
+    """Rows of the matrix per program, columns per turn of its loop, warps, and turns that are loaded ahead."""
+    return 16, 256, 4, 4
+
+
+def is_few(num_rows: int, weight: Tensor) -> bool:
+    """Whether our kernel is faster than the library's for so many rows of x."""
+    return 0 < num_rows <= FEW_ROWS
+
+
 def few(
     x: Tensor,
     weight: Tensor,
@@ -92,7 +102,7 @@ def few(
     """
     num_rows, num_inputs = x.shape
     num_outputs = len(weight) // (2 if gated else 1)
-    tile_outputs, tile_inputs, num_warps, stages = tile or (16, 256, 4, 4)
+    tile_outputs, tile_inputs, num_warps, stages = tile or best_tile(num_outputs, num_inputs)
     y = torch.empty((num_rows, num_outputs), dtype=x.dtype, device=x.device)
     _few[(triton.cdiv(num_outputs, tile_outputs),)](
         y,
@@ -127,19 +137,19 @@ class KernelLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """See LinearMap."""
-        if 0 < len(x) <= FEW_ROWS:
+        if is_few(len(x), self.weight):
             return few(x, self.weight, self.bias)
         return F.linear(x, self.weight, self.bias)
 
     def of_norm(self, x: Tensor, eps: float) -> Tensor:
         """See LinearMap."""
-        if 0 < len(x) <= FEW_ROWS:
+        if is_few(len(x), self.weight):
             return few(x, self.weight, self.bias, eps=eps)
         return F.linear(rms_norm(x, eps), self.weight, self.bias)
 
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """See LinearMap."""
-        if 0 < len(x) <= FEW_ROWS:
+        if is_few(len(x), self.weight):
             return few(x, self.weight, self.bias, residual)
         if self.bias is not None:
             residual = residual + self.bias
@@ -155,6 +165,6 @@ class KernelGated:
 
     def of_norm(self, x: Tensor, eps: float) -> Tensor:
         """See GatedMap."""
-        if 0 < len(x) <= FEW_ROWS:
+        if is_few(len(x), self.weight):
             return few(x, self.weight, self.bias, eps=eps, gated=True)
         return swiglu(F.linear(rms_norm(x, eps), self.weight, self.bias))
