@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +39,14 @@ class ForwardPass:
         """Do now what the first step of each of these batch sizes would have to do first."""
 
 
+class CapturedStep(NamedTuple):
+    """A graph, where it leaves its logits, and what it reads: that must live, at its place, as long as the graph."""
+
+    graph: torch.cuda.CUDAGraph
+    logits: Tensor
+    read: Any
+
+
 class GraphedForwardPass(ForwardPass):
     """The same; steps in which every sequence computes one token and samples are graphs.
 
@@ -58,7 +67,7 @@ class GraphedForwardPass(ForwardPass):
         self._host = torch.zeros(self._buffer.shape, dtype=torch.int32, pin_memory=True)
         self._widest = widest
         self._copied = torch.cuda.Event()
-        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+        self._steps: dict[int, CapturedStep] = {}
         self._memory = torch.cuda.graph_pool_handle()
 
     def __call__(self, chunks: Sequence[Chunk]) -> Tensor:
@@ -66,22 +75,22 @@ class GraphedForwardPass(ForwardPass):
         if len(chunks) > LADDER[-1] or any(len(chunk.token_ids) > 1 or not chunk.sampled for chunk in chunks):
             return super().__call__(chunks)
         size = LADDER[bisect_left(LADDER, len(chunks))]
-        if size not in self._graphs:
-            self._capture(size)
+        if size not in self._steps:
+            self._steps[size] = self._capture(size)
         self._fill(chunks, size)
         return self.replay(size)[: len(chunks)]
 
     def replay(self, size: int) -> Tensor:
         """Run the step of that size of the ladder again, on the inputs that it has; its logits [size, vocab_size]."""
-        graph, logits = self._graphs[size]
-        graph.replay()
-        return logits
+        step = self._steps[size]
+        step.graph.replay()
+        return step.logits
 
     def prepare(self, sizes: Iterable[int] = LADDER) -> None:
         """See ForwardPass."""
         for size in sorted({LADDER[bisect_left(LADDER, size)] for size in sizes}, reverse=True):
-            if size not in self._graphs:
-                self._capture(size)
+            if size not in self._steps:
+                self._steps[size] = self._capture(size)
 
     def _fill(self, chunks: Sequence[Chunk], size: int) -> None:
         """The step's inputs into the buffers, in one copy that the processor does not wait for."""
@@ -97,14 +106,14 @@ class GraphedForwardPass(ForwardPass):
         self._buffer[: inputs.size].copy_(self._host[: inputs.size], non_blocking=True)
         self._copied.record()
 
-    def _capture(self, size: int) -> None:
+    def _capture(self, size: int) -> CapturedStep:
         """Record the step of ``size`` rows, all of them none while that happens."""
         inputs = self._buffer[: (3 + self._widest) * size].view(3 + self._widest, size)
         inputs[0], inputs[1:3] = 0, -1
         token_ids, positions, write_rows = inputs[:3]
         none = Spans(*(np.zeros(0, np.int64),) * 3)
         batch = PackedBatch(token_ids, positions, write_rows[:, None], none, none, None, [])
-        plan = self._attention.decode_plan(positions, inputs[3:].t())
+        plan = self._attention.decode_plan(positions, inputs[3:].t(), self.cache)
 
         def step() -> Tensor:
             return self.network.compute(batch, self.cache, plan, plan)
@@ -117,7 +126,7 @@ class GraphedForwardPass(ForwardPass):
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):
             logits = step()
-        self._graphs[size] = graph, logits
+        return CapturedStep(graph, logits, (batch, plan))
 
 
 def forward_pass(network: Transformer, cache: KVCache) -> ForwardPass:

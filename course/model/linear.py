@@ -27,7 +27,7 @@ class LinearMap(Protocol):
         ...
 
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
-        """Residual + y."""
+        """Residual + y; the residual may be overwritten."""
         ...
 
 

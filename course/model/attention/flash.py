@@ -12,14 +12,17 @@ from functools import cache as remembered
 
 import numpy as np
 import torch
+import triton
 from torch import Tensor
 
 from course.model.kernels.attention import Tiling, attend
 from course.model.kv_cache import KVCache
 from course.model.packing import Ints, Spans
 
-MAX_SPLITS = 32
-PROGRAMS_PER_PROCESSOR = 4  # enough loads in flight to keep a multiprocessor's share of the memory busy
+# What a sweep on an H100 found best from 1 to 128 sequences of 512 and 2048 tokens (docs/benchmarks.md).
+MAX_SPLITS = 16
+PROGRAMS_PER_PROCESSOR = 2
+TILE_BYTES = 2**14
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,34 +53,35 @@ class FlashAttention:
         launches = []
         if num_decodes:
             decodes = Spans(*(part[:num_decodes] for part in (spans.starts, spans.lengths, spans.block_tables)))
-            tiling = self.decode_tiling(num_decodes, device)
+            tiling = self.decode_tiling(num_decodes, cache)
             tiles = _cut(decodes, 1, 0, 0, device)
             launches.append(Launch(slice(0, num_decodes), tables, tiles, tiling))
         if num_decodes < len(spans.lengths):
             rest = Spans(*(part[num_decodes:] for part in (spans.starts, spans.lengths, spans.block_tables)))
-            tiling = self.prompt_tiling(int(rest.lengths.sum()), device)
+            tiling = self.prompt_tiling(int(rest.lengths.sum()), cache)
             tiles = _cut(rest, tiling.tile_queries, num_decodes, num_decodes, device)
             launches.append(Launch(slice(num_decodes, num_rows), tables, tiles, tiling))
         return launches
 
-    def decode_plan(self, positions: Tensor, tables: Tensor) -> list[Launch]:
+    def decode_plan(self, positions: Tensor, tables: Tensor, cache: KVCache) -> list[Launch]:
         """One query for each row: at ``positions`` [B] int32, with ``tables`` [B, blocks], both read when it runs."""
         size, device = len(positions), positions.device
         rows = torch.arange(size, dtype=torch.int32, device=device)
         tiles = (rows, rows, positions, torch.ones_like(rows))
-        return [Launch(slice(0, size), tables, tiles, self.decode_tiling(size, device))]
+        return [Launch(slice(0, size), tables, tiles, self.decode_tiling(size, cache))]
 
-    def decode_tiling(self, num_queries: int, device: torch.device) -> Tiling:
+    def decode_tiling(self, num_queries: int, cache: KVCache) -> Tiling:
         """Splits that fill the GPU."""
-        wanted = PROGRAMS_PER_PROCESSOR * _num_processors(device)
+        wanted = PROGRAMS_PER_PROCESSOR * _num_processors(cache.blocks.device)
         splits = _power_of_two(wanted / (num_queries * self.num_kv_heads))
-        return Tiling(self.group, tile_rows=16, tile_keys=64, num_splits=splits, num_warps=4, stages=3)
+        return Tiling(self.group, 16, min(128, _most_keys(cache)), splits, num_warps=4, stages=3)
 
-    def prompt_tiling(self, num_queries: int, device: torch.device) -> Tiling:
+    def prompt_tiling(self, num_queries: int, cache: KVCache) -> Tiling:
         """Large tiles; splits only where there are few of them, as for a short chunk of a long prompt."""
-        tiling = Tiling(self.group, tile_rows=128, tile_keys=64, num_splits=1, num_warps=4, stages=3)
+        tile_rows = 128 if _most_keys(cache) >= 64 else 64
+        tiling = Tiling(self.group, tile_rows, min(64, _most_keys(cache)), 1, num_warps=8, stages=3)
         num_programs = -(-num_queries // tiling.tile_queries) * self.num_kv_heads
-        tiling.num_splits = _power_of_two(_num_processors(device) / num_programs)
+        tiling.num_splits = _power_of_two(_num_processors(cache.blocks.device) / num_programs)
         return tiling
 
     def __call__(self, queries: Tensor, cache: KVCache, layer: int, plan: list[Launch]) -> Tensor:
@@ -100,6 +104,11 @@ def _cut(
     parts = (first_sequence + owner, rows, spans.starts[owner] + offsets, np.minimum(left, tile_queries))
     tiles = torch.from_numpy(np.stack(parts).astype(np.int32)).to(device)
     return tiles[0], tiles[1], tiles[2], tiles[3]
+
+
+def _most_keys(cache: KVCache) -> int:
+    """Keys of a tile that leave room in shared memory for three of them, and as many tiles of values."""
+    return max(16, TILE_BYTES // (triton.next_power_of_2(cache.head_dim) * cache.blocks.element_size()))
 
 
 def _power_of_two(wanted: float) -> int:

@@ -1,7 +1,6 @@
-"""A matrix times few vectors, with what surrounds it: the work of a decode step, bound by reading the matrix.
+"""A matrix times few vectors, with what stands behind it: the work of a decode step, bound by reading the matrix.
 
-Each program reads some rows of the matrix, once, for all vectors. RMSNorm costs nothing here: it is one factor per
-vector, found on the way through it, and a factor may as well be applied to the result.
+Each program reads some rows of the matrix, once, for all vectors.
 """
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from course.model.kernels.pointwise import rms_norm, swiglu
 
-FEW_ROWS = 32
+FEW_ROWS = 32  # up to here our kernels are as fast as the library's products or faster (docs/benchmarks.md)
 
 
 @triton.jit(do_not_specialize=["num_rows"])
@@ -28,7 +27,6 @@ def _few(
     eps,
     HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
-    NORM: tl.constexpr,
     GATED: tl.constexpr,
     EVEN: tl.constexpr,
     TILE_ROWS: tl.constexpr,
@@ -56,10 +54,9 @@ def _few(
         if GATED:
             rows = tl.load(weight_rows + num_outputs.to(tl.int64) * num_inputs + column[None, :], is_weight, other=0.0)
             up_sums = tl.dot(vectors, tl.trans(rows), up_sums, input_precision="ieee")
-        if NORM:
             wide = vectors.to(tl.float32)
             squares += tl.sum(wide * wide, 1)
-    if NORM:
+    if GATED:  # RMSNorm is one factor per vector, and may as well be applied to the result
         scale = tl.rsqrt(squares / num_inputs + eps)[:, None]
         sums *= scale
         up_sums *= scale
@@ -76,33 +73,30 @@ def _few(
     tl.store(y + place, sums.to(y.dtype.element_ty), mask=is_there)
 
 
-def best_tile(num_outputs: int, num_inputs: int) -> tuple[int, int, int, int]:
-    """Rows of the matrix per program, columns per turn of its loop, warps, and turns that are loaded ahead."""
-    return 16, 256, 4, 4
+def few_added(residual: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Residual + x W^T + bias for x [rows, inputs] of at most FEW_ROWS rows, W [outputs, inputs], all contiguous."""
+    tile = (16, 512, 4, 3) if x.shape[1] > 4096 else (16, 256, 2, 4)
+    return _launch(x, weight, bias, residual, None, len(weight), tile)
 
 
-def is_few(num_rows: int, weight: Tensor) -> bool:
-    """Whether our kernel is faster than the library's for so many rows of x."""
-    return 0 < num_rows <= FEW_ROWS
+def few_gated(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
+    """silu(h G^T) * (h U^T) with h = RMSNorm(x), for as few rows; W [2 outputs, inputs] holds G, then U."""
+    return _launch(x, weight, bias, None, eps, len(weight) // 2, (64, 128, 4, 4))
 
 
-def few(
+def _launch(
     x: Tensor,
     weight: Tensor,
-    bias: Tensor | None = None,
-    residual: Tensor | None = None,
-    eps: float | None = None,
-    gated: bool = False,
-    tile: tuple[int, int, int, int] | None = None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    eps: float | None,
+    num_outputs: int,
+    tile: tuple[int, int, int, int],
 ) -> Tensor:
-    """x W^T + bias + residual for at most a few dozen rows x [rows, inputs], W [outputs, inputs], all contiguous.
-
-    With ``eps`` the rows go through RMSNorm first. With ``gated`` W and bias hold gates, then ups, and the result is
-    silu(gate) * up, [rows, outputs / 2].
-    """
+    """``tile``: rows of the matrix per program, columns (of bfloat16) per turn of its loop, warps, turns loaded ahead."""
     num_rows, num_inputs = x.shape
-    num_outputs = len(weight) // (2 if gated else 1)
-    tile_outputs, tile_inputs, num_warps, stages = tile or best_tile(num_outputs, num_inputs)
+    tile_outputs, tile_inputs, num_warps, stages = tile
+    tile_inputs = tile_inputs * 2 // x.element_size()  # as many bytes of shared memory for float32
     y = torch.empty((num_rows, num_outputs), dtype=x.dtype, device=x.device)
     _few[(triton.cdiv(num_outputs, tile_outputs),)](
         y,
@@ -116,8 +110,7 @@ def few(
         eps or 0.0,
         HAS_BIAS=bias is not None,
         HAS_RESIDUAL=residual is not None,
-        NORM=eps is not None,
-        GATED=gated,
+        GATED=eps is not None,
         EVEN=num_inputs % tile_inputs == 0,
         TILE_ROWS=max(16, triton.next_power_of_2(num_rows)),
         TILE_OUTPUTS=tile_outputs,
@@ -129,7 +122,7 @@ def few(
 
 
 class KernelLinear:
-    """See `course.model.linear.LinearMap`: our kernel for few rows, the library's matrix product for many."""
+    """See `course.model.linear.LinearMap`: the library's matrix product, and ours for a sum of few rows."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self.weight = weight.contiguous()
@@ -137,23 +130,19 @@ class KernelLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """See LinearMap."""
-        if is_few(len(x), self.weight):
-            return few(x, self.weight, self.bias)
         return F.linear(x, self.weight, self.bias)
 
     def of_norm(self, x: Tensor, eps: float) -> Tensor:
         """See LinearMap."""
-        if is_few(len(x), self.weight):
-            return few(x, self.weight, self.bias, eps=eps)
-        return F.linear(rms_norm(x, eps), self.weight, self.bias)
+        return self(rms_norm(x, eps))
 
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """See LinearMap."""
-        if is_few(len(x), self.weight):
-            return few(x, self.weight, self.bias, residual)
+        if 0 < len(x) <= FEW_ROWS:
+            return few_added(residual, x, self.weight, self.bias)
         if self.bias is not None:
             residual = residual + self.bias
-        return torch.addmm(residual, x, self.weight.t())
+        return residual.addmm_(x, self.weight.t())  # in place: a copy of the residual costs as much as a norm
 
 
 class KernelGated:
@@ -165,6 +154,6 @@ class KernelGated:
 
     def of_norm(self, x: Tensor, eps: float) -> Tensor:
         """See GatedMap."""
-        if is_few(len(x), self.weight):
-            return few(x, self.weight, self.bias, eps=eps, gated=True)
+        if 0 < len(x) <= FEW_ROWS:
+            return few_gated(x, self.weight, self.bias, eps)
         return swiglu(F.linear(rms_norm(x, eps), self.weight, self.bias))

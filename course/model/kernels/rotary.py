@@ -34,37 +34,32 @@ def _place(
 ):
     token = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1) * TILE_HEADS + tl.arange(0, TILE_HEADS)
-    pair = tl.arange(0, TILE_PAIRS)
-    is_pair = pair < HEAD_DIM // 2
-    is_there = (head < NUM_HEADS + 2 * NUM_KV_HEADS)[:, None] & is_pair[None, :]
-    place = token * ((NUM_HEADS + 2 * NUM_KV_HEADS) * HEAD_DIM) + head[:, None] * HEAD_DIM + 2 * pair[None, :]
-    even = tl.load(qkv + place, mask=is_there, other=0.0).to(tl.float32)
-    odd = tl.load(qkv + place + 1, mask=is_there, other=0.0).to(tl.float32)
+    dim = tl.arange(0, 2 * TILE_PAIRS)  # two neighbours are a pair; they are loaded and stored side by side
+    is_dim = (dim < HEAD_DIM)[None, :]
+    is_there = (head < NUM_HEADS + 2 * NUM_KV_HEADS)[:, None] & is_dim
+    place = token * ((NUM_HEADS + 2 * NUM_KV_HEADS) * HEAD_DIM) + head[:, None] * HEAD_DIM + dim[None, :]
+    values = tl.load(qkv + place, mask=is_there, other=0.0).to(tl.float32)
 
     is_turned = (head < NUM_HEADS + NUM_KV_HEADS)[:, None]
     if HAS_GAIN:  # Qwen3 normalises each query and key
-        size = tl.sum(even * even + odd * odd, 1) / HEAD_DIM + eps
-        gain_place = gains + head[:, None] * HEAD_DIM + 2 * pair[None, :]
-        even_gain = tl.load(gain_place, mask=is_there & is_turned, other=1.0).to(tl.float32)
-        odd_gain = tl.load(gain_place + 1, mask=is_there & is_turned, other=1.0).to(tl.float32)
-        norm = tl.where(is_turned, tl.rsqrt(size)[:, None], 1.0)
-        even, odd = even * norm * even_gain, odd * norm * odd_gain
+        scale = tl.rsqrt(tl.sum(values * values, 1) / HEAD_DIM + eps)[:, None]
+        gain_place = gains + head[:, None] * HEAD_DIM + dim[None, :]
+        gain = tl.load(gain_place, mask=is_dim & is_turned, other=1.0).to(tl.float32)
+        values = values * tl.where(is_turned, scale, 1.0) * gain
     position = tl.maximum(tl.load(positions + token), 0).to(tl.int64)
-    angle = angles + (position * (HEAD_DIM // 2) + pair) * 2
-    cosine = tl.load(angle, mask=is_pair, other=1.0)[None, :]
-    sine = tl.load(angle + 1, mask=is_pair, other=0.0)[None, :]
-    turned_even = tl.where(is_turned, even * cosine - odd * sine, even).to(qkv.dtype.element_ty)
-    turned_odd = tl.where(is_turned, even * sine + odd * cosine, odd).to(qkv.dtype.element_ty)
+    angle = tl.load(angles + position * HEAD_DIM + dim, mask=dim < HEAD_DIM, other=0.0)
+    cosine, sine = tl.split(tl.reshape(angle, [TILE_PAIRS, 2]))
+    even, odd = tl.split(tl.reshape(values, [TILE_HEADS, TILE_PAIRS, 2]))
+    turned_even = even * cosine[None, :] - odd * sine[None, :]
+    turned_odd = even * sine[None, :] + odd * cosine[None, :]
+    turned = tl.reshape(tl.join(turned_even, turned_odd), [TILE_HEADS, 2 * TILE_PAIRS])
+    values = tl.where(is_turned, turned, values).to(qkv.dtype.element_ty)
 
-    is_query = (head < NUM_HEADS)[:, None]
-    tl.store(qkv + place, turned_even, mask=is_there & is_query)
-    tl.store(qkv + place + 1, turned_odd, mask=is_there & is_query)
+    tl.store(qkv + place, values, mask=is_there & (head < NUM_HEADS)[:, None])
     write_row = tl.load(write_rows + token * write_stride).to(tl.int64)  # of the first key head
     rows = write_row + (head - NUM_HEADS) * BLOCK_SIZE
-    target = cache + rows[:, None] * HEAD_DIM + 2 * pair[None, :]
     is_stored = is_there & (head >= NUM_HEADS)[:, None] & (write_row >= 0)
-    tl.store(target, turned_even, mask=is_stored)
-    tl.store(target + 1, turned_odd, mask=is_stored)
+    tl.store(cache + rows[:, None] * HEAD_DIM + dim[None, :], values, mask=is_stored)
 
 
 class RotaryPlan(NamedTuple):
