@@ -93,7 +93,7 @@ def _launch(
     num_outputs: int,
     tile: tuple[int, int, int, int],
 ) -> Tensor:
-    """``tile``: rows of the matrix per program, columns (of bfloat16) per turn of its loop, warps, turns loaded ahead."""
+    """``tile``: rows of the matrix per program, columns of bfloat16 per turn of its loop, warps, turns loaded ahead."""
     num_rows, num_inputs = x.shape
     tile_outputs, tile_inputs, num_warps, stages = tile
     tile_inputs = tile_inputs * 2 // x.element_size()  # as many bytes of shared memory for float32
