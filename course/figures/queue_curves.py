@@ -65,7 +65,7 @@ def queue_curves(
     }
     axes["xaxis2"]["title"] = {"text": f"TTFT at {rate:g}/s (ms)"}
     return new_figure(
-        traces, title, height=470, shapes=[shape], annotations=notes, margin={"t": 110}, legend={"y": 1.06}, **axes
+        traces, title, height=470, shapes=[shape], annotations=notes, margin={"t": 100}, legend={"y": 1.06}, **axes
     )
 
 

@@ -217,7 +217,7 @@ def serve(
     heapq.heapify(events)
     while events:
         now_s, event = heapq.heappop(events)  # the earliest
-        # yours: about 15 lines. Note what happened. Is that all for now, and no step under way? Begin one.
+        # yours: about 15 lines. What happened? Is that all for now? Then who runs next?
         if event == step_ends:
             for number in batch:
                 tokens[number].append(now_s)
@@ -309,7 +309,7 @@ def an_answer_alone(rng: np.random.Generator) -> Cases:
 @serve.check(hint="All that have begun share a step. Who has its last token is not in the next.", picture=draw_tokens)
 def answers_share_steps(rng: np.random.Generator) -> Cases:
     yield from served(
-        ([(0.0, 2, 3), (0.25, 2, 2)], 1, [1.0, 0.0, 0.0, 1.0, 0.0, 0.5]),
+        ([(0.0, 2, 3), (0.25, 2, 2)], 1, [1.0, 0.0, 0.0, 1.0, 0.25, 0.5]),
         ([(0.0, 2, 4), (0.25, 5, 2), (0.5, 3, 1)], 1, some_costs(rng)),
     )
 
@@ -493,7 +493,7 @@ serve.mistake(
         ("            batch = []\n        else:", "            batch = []\n            continue\n        else:"),
     ],
     caught_by=a_queue_of_prompts,
-    nudge="When your step ends, nothing begins, though somebody waits. When a step ends, decide, too.",
+    nudge="When your step ends, nothing begins, though somebody waits. Is `batch` empty, and do you decide then?",
 )
 serve.mistake(
     "the latest token is in the cache",
@@ -575,6 +575,88 @@ serve.mistake(
     ],
     caught_by=answers_share_steps,
     nudge="You add up steps of one answer each. They share one step: `step_s` takes them all at once.",
+)
+serve.mistake(
+    "the step never ends",
+    replace=[("            batch = []\n        else:", "        else:")],
+    caught_by=a_queue_of_prompts,
+    nudge="When your step ends, nothing begins, though somebody waits. Is `batch` empty, and do you decide then?",
+)
+serve.mistake(
+    "who has begun joins again and again",
+    replace=[
+        ("            running = [number for", "            running += batch\n            running = [number for"),
+        ("            running += batch\n            seconds", "            seconds"),
+    ],
+    caught_by=an_answer_alone,
+    nudge="Someone gets two tokens in a step. You add the batch to `running` after each step: those who decode are "
+    "in it already.",
+)
+serve.mistake(
+    "the queue does not get shorter",
+    replace=[
+        ("batch, waiting = waiting[:most_prompts], waiting[most_prompts:]", "batch = waiting[:most_prompts]"),
+        (
+            "if len(tokens[number]) < requests[number][2]]\n",
+            "if len(tokens[number]) < requests[number][2]]\n"
+            "            waiting = [number for number in waiting if len(tokens[number]) < requests[number][2]]\n",
+        ),
+    ],
+    caught_by=an_answer_alone,
+    nudge="You compute a prompt twice. Who is taken into a step leaves the queue.",
+)
+serve.mistake(
+    "numbers of requests instead of lengths",
+    replace=[("step_s([requests[number][1] for number in batch], [])", "step_s(batch, [])")],
+    caught_by=a_prompt_alone,
+    nudge="You hand `step_s` numbers of requests. It wants the lengths of their prompts: `requests[number][1]`.",
+)
+serve.mistake(
+    "one context for all",
+    replace=[(f"[{DECODE} for number in batch])", f"[sum({DECODE} for number in batch)])")],
+    caught_by=answers_share_steps,
+    nudge="You hand over one context, the sum. `step_s` wants a list with one for each answer: it counts them, too.",
+)
+serve.mistake(
+    "prompts and answers in one step",
+    text="""
+def serve(requests, step_s, most_prompts=1):
+    tokens = [[] for _ in requests]
+    waiting, running, batch = [], [], []
+    events = [(arrival_s, number) for number, (arrival_s, _, _) in enumerate(requests)]
+    heapq.heapify(events)
+    while events:
+        now_s, event = heapq.heappop(events)
+        if event == -1:
+            for number in batch:
+                tokens[number].append(now_s)
+            running = [number for number in batch if len(tokens[number]) < requests[number][2]]
+            batch = []
+        else:
+            waiting.append(event)
+        if batch or (events and events[0][0] == now_s):
+            continue
+        new, waiting = waiting[:most_prompts], waiting[most_prompts:]
+        batch = running + new
+        if batch:
+            contexts = [requests[number][1] + len(tokens[number]) - 1 for number in running]
+            seconds = step_s([requests[number][1] for number in new], contexts)
+            heapq.heappush(events, (now_s + seconds, -1))
+    return tokens
+""",
+    caught_by=answers_share_steps,
+    nudge="Your step computes prompts and answers together, as in lesson 07. Here it has the ones or the others: "
+    "prompts, while any wait.",
+)
+serve.mistake(
+    "events that cannot be compared",
+    replace=[
+        ("if event == step_ends:", "if isinstance(event, list):"),
+        ("(now_s + seconds, step_ends)", "(now_s + seconds, batch)"),
+    ],
+    caught_by=several_things_at_one_instant,
+    nudge="Two events of one instant are compared by what stands behind the time, and a list is neither less nor more "
+    "than a number. Push `step_ends`; who is in the step stands in `batch`.",
 )
 serve.mistake(
     "endless: nobody is ever done",
@@ -1135,6 +1217,29 @@ fit_steps.mistake(
     replace=[("[float(constant) for constant in constants]", "constants")],
     caught_by=steps_with_one_prompt,
     nudge="An array. A list is wanted: `.tolist()`.",
+)
+fit_steps.mistake(
+    "relative errors",
+    text="""
+def fit_steps(steps, decodes):
+    rows = np.array([[1.0, sum(l), len(l) if decodes else sum(n * n for n in l)] for l, _ in steps])
+    typical = np.array([np.median(seconds) for _, seconds in steps])
+    return np.linalg.lstsq(rows / typical[:, None], np.ones(len(steps)))[0].tolist()
+""",
+    caught_by=timings_that_scatter,
+    nudge="You divide by the times, so short steps count as much as long ones. No bad idea; but here the squared "
+    "differences themselves are to be small.",
+)
+fit_steps.mistake(
+    "three steps are enough",
+    text="""
+def fit_steps(steps, decodes):
+    rows = np.array([[1.0, sum(l), len(l) if decodes else sum(n * n for n in l)] for l, _ in steps])
+    typical = np.array([np.median(seconds) for _, seconds in steps])
+    return np.linalg.solve(rows[:3], typical[:3]).tolist()
+""",
+    caught_by=timings_that_scatter,
+    nudge="You solve for three of the steps and leave the others out. Every timing is a little off: all have a say.",
 )
 fit_steps.alternative("""
 def fit_steps(steps, decodes):

@@ -88,7 +88,7 @@ print(f"one in a hundred waits longer than {np.percentile(randomly_s, 99):.1f} s
 # - **R·D**, the load: the share of time in which the GPU is busy. It must stay below 1.
 #
 # Random arrivals (M), one fixed service time (D), one server (1): that is the **M/D/1** queue. Its mean wait has been
-# known for a century (Pollaczek and Khinchine):
+# known for nearly a century (Pollaczek and Khinchine):
 #
 #     wait = R · D² / (2 · (1 − R·D))
 #
@@ -141,7 +141,7 @@ for load in (0.1, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0):
 # <details><summary>Answer</summary>
 #
 # It is this server's policy: prompts first. It keeps TTFT low. Request 0 pays, with a gap between its first and its second
-# token. (Vague memories of lesson 07? There it was called *prompts first*, too.)
+# token. (In lesson 07's explorer it is one of the choices, *prompts first*.)
 # </details>
 #
 # ## Build it 2: a simulator
@@ -171,7 +171,7 @@ for load in (0.3, 0.6, 0.9):
     print(f"{load:4.0%}  {mean_ttft(load, 1.0):>9.2f} {np.mean(ttfts_s):>11.2f}")
 
 # %% [markdown]
-# Prompt by prompt it is the line. And the line comes close to the formula, but not all the way. Keep that in mind.
+# Prompt by prompt it is the line (Lindley's recursion, 1952). And the line comes close to the formula, but not all the way. Keep that in mind.
 #
 # ## Two GPUs
 #
@@ -466,6 +466,9 @@ for name, prompts, contexts in (("a prompt of 2,048", [2048], []), ("64 decodes"
     assert real_s > 0
 
 # %% [markdown]
+# Perhaps they are close, perhaps not. Nothing in the profile could have told you: a form that fits inside what was measured
+# may be anything outside.
+#
 # Also: `serve` was told the length of every answer, and it never runs out of memory. A server knows the one only at the end
 # and must live with the other. (The course's simulator has blocks and preemption; its schedulers cannot see lengths.)
 #
