@@ -55,10 +55,10 @@ def nobody_else_comes(rng: np.random.Generator) -> Cases:
 
 @mean_ttft.check(hint="With R·D = 1 or more, the queue grows for ever. Look at the load before you divide.")
 def more_than_it_can_do(rng: np.random.Generator) -> Cases:
-    yield call(8.0, 0.125).returns(math.inf)
     for load in (1.2, 3.0):
         prefill_s = float(rng.uniform(0.03, 0.3))
         yield call(load / prefill_s, prefill_s).returns(math.inf)
+    yield call(8.0, 0.125).returns(math.inf)
 
 
 def instead_of_ttft(line: str, before: str = "    load = rate * prefill_s") -> str:
@@ -310,6 +310,7 @@ def an_answer_alone(rng: np.random.Generator) -> Cases:
 def answers_share_steps(rng: np.random.Generator) -> Cases:
     yield from served(
         ([(0.0, 2, 3), (0.25, 2, 2)], 1, [1.0, 0.0, 0.0, 1.0, 0.25, 0.5]),
+        ([(0.0, 2, 2), (0.25, 2, 2)], 1, ONE_SECOND),
         ([(0.0, 2, 4), (0.25, 5, 2), (0.5, 3, 1)], 1, some_costs(rng)),
     )
 
@@ -350,6 +351,10 @@ def many_requests(rng: np.random.Generator) -> Cases:
 
 BEGIN = "        more_now = events and events[0][0] == now_s\n        if batch or more_now:\n            continue\n"
 DECODE = "requests[number][1] + len(tokens[number]) - 1"
+NOTHING_BEGINS = (
+    "Somebody waits, and nothing begins. When a step ends: is `batch` emptied, and do you decide then? (To look at the "
+    "next event, use `events[0]`; `heapq.heappop` takes it away.)"
+)
 
 serve.mistake(
     "a prompt is taken before it arrives",
@@ -493,7 +498,7 @@ serve.mistake(
         ("            batch = []\n        else:", "            batch = []\n            continue\n        else:"),
     ],
     caught_by=a_queue_of_prompts,
-    nudge="When your step ends, nothing begins, though somebody waits. Is `batch` empty, and do you decide then?",
+    nudge=NOTHING_BEGINS,
 )
 serve.mistake(
     "the latest token is in the cache",
@@ -580,7 +585,7 @@ serve.mistake(
     "the step never ends",
     replace=[("            batch = []\n        else:", "        else:")],
     caught_by=a_queue_of_prompts,
-    nudge="When your step ends, nothing begins, though somebody waits. Is `batch` empty, and do you decide then?",
+    nudge=NOTHING_BEGINS,
 )
 serve.mistake(
     "who has begun joins again and again",
@@ -657,6 +662,28 @@ serve.mistake(
     caught_by=several_things_at_one_instant,
     nudge="Two events of one instant are compared by what stands behind the time, and a list is neither less nor more "
     "than a number. Push `step_ends`; who is in the step stands in `batch`.",
+)
+serve.mistake(
+    "removes from the list that it goes through",
+    replace=[
+        (
+            "                tokens[number].append(now_s)\n"
+            "            running = [number for number in running if len(tokens[number]) < requests[number][2]]\n",
+            "                tokens[number].append(now_s)\n"
+            "                if len(tokens[number]) == requests[number][2]:\n"
+            "                    running.remove(number)\n",
+        ),
+        ("batch = list(running)", "batch = running"),
+    ],
+    caught_by=answers_share_steps,
+    nudge="Two end in one step, and the second is passed over: you remove from the list that you are going "
+    "through. Make a new list of those who go on.",
+)
+serve.mistake(
+    "takes an event to look at it",
+    replace=[("events[0][0] == now_s", "heapq.heappop(events)[0] == now_s")],
+    caught_by=a_queue_of_prompts,
+    nudge=NOTHING_BEGINS,
 )
 serve.mistake(
     "endless: nobody is ever done",
@@ -955,6 +982,20 @@ pipeline_ttft.mistake(
     nudge="Where more comes in than the first stage can do, your wait is negative. It is `math.inf`; `mean_ttft` says "
     "so by itself.",
 )
+pipeline_ttft.mistake(
+    "divides the result",
+    replace=[(BOTH, "mean_ttft(rate, prefill_s) / num_stages")],
+    caught_by=two_stages,
+    nudge="You divide the TTFT of one GPU. But no prompt becomes faster: it still takes `prefill_s`. What becomes "
+    "shorter is the time until the first stage is free again.",
+)
+pipeline_ttft.mistake(
+    "the prefill twice",
+    replace=[(BOTH, "prefill_s + mean_ttft(rate, prefill_s) / num_stages")],
+    caught_by=two_stages,
+    nudge="`mean_ttft` has the prefill in it, and you add it once more. And whose queue is it? That of a first stage "
+    "which is free again after `prefill_s / num_stages`.",
+)
 pipeline_ttft.alternative("""
 def pipeline_ttft(rate, prefill_s, num_stages=2):
     wait_s = mean_ttft(rate, prefill_s / num_stages) - prefill_s / num_stages
@@ -1240,6 +1281,18 @@ def fit_steps(steps, decodes):
 """,
     caught_by=timings_that_scatter,
     nudge="You solve for three of the steps and leave the others out. Every timing is a little off: all have a say.",
+)
+fit_steps.mistake(
+    "the square of a list",
+    replace=[("sum(n * n for n in lengths)", "lengths ** 2")],
+    caught_by=steps_with_one_prompt,
+    nudge="A list has no square. Each of its lengths has one.",
+)
+fit_steps.mistake(
+    "solves instead of fitting",
+    replace=[("np.linalg.lstsq(np.array(rows), np.array(targets))[0]", "np.linalg.solve(rows, targets)")],
+    caught_by=steps_with_one_prompt,
+    nudge="More steps than constants: no three constants fit them all. `np.linalg.lstsq` finds the closest.",
 )
 fit_steps.alternative("""
 def fit_steps(steps, decodes):
