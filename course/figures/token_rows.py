@@ -28,7 +28,7 @@ def token_rows(
         suffix = "" if panel == 0 else str(panel + 1)
         traces += _traces(run, arrivals_s, suffix, legend=panel == 0)
         top = 1 - panel * (height + gap)
-        axis = {"range": [-0.02 * last_s, 1.04 * last_s], "anchor": f"y{suffix}", "zeroline": False}
+        axis = {"range": [-0.02 * last_s, 1.04 * last_s], "anchor": f"y{suffix}", "showticklabels": panel == count - 1}
         layout[f"xaxis{suffix}"] = axis | ({"title": {"text": "seconds"}} if panel == count - 1 else {})
         layout[f"yaxis{suffix}"] = {
             "domain": [round(top - height, 4), round(top, 4)],

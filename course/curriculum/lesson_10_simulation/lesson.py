@@ -350,9 +350,9 @@ assert all(min(pair) > 0 for both in latencies.values() for pair in both)
 predicted_measured(latencies, "24 requests: your prediction, and the engine")
 
 # %% [markdown]
-# Nothing of these requests was measured beforehand. On a quiet machine most are within a tenth. (Are all on one side? Then
-# the machine became busier or calmer after the profile. Neighbours take no time of ours, but room in its caches. Run the
-# cells from the profile on again.)
+# Nothing of these requests was measured beforehand. While the machine is quiet, most are within a tenth. (Are nearly all on
+# one side? Then it became busier or calmer after the profile: neighbours take no time of ours, but room in its caches. Run
+# the cells from the profile on again.)
 #
 # TTFT scatters more than TPOT, for it has the queue in it: whether a prompt comes just before or just after a step begins
 # is a matter of a millisecond, and costs a whole step.

@@ -33,7 +33,7 @@ CONTROLS = (
     Slider("rate", "requests per second", 1, 40, 1, 4, help="How many new requests arrive each second"),
     LogSlider("prompt", "prompt (tokens, median)", 64, 1024, 256, help="Half of the prompts are longer"),
     LogSlider("answer", "answer (tokens, median)", 16, 128, 64, help="Half of the answers are longer"),
-    LogSlider("most", "prompts in one step, at most", 1, 16, 4, help="Whole prompts that a step may take"),
+    LogSlider("most", "prompts in one step", 1, 16, 4, help="At most so many whole prompts in a step"),
     LogSlider("num", "requests simulated", 75, 600, 600, help="How long the simulation runs"),
 )
 
