@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -47,6 +48,7 @@ def prefix_reuse(servers: Mapping[str, PrefixUse], title: str = "What comes from
         "yaxis3": hidden | {"anchor": "x3"},
         "legend": {"traceorder": "normal"},
     }
+    axes["xaxis2"]["range"] = _decades([use.ttft_s for use in uses], [use.worst_ttft_s for use in uses])
     return new_figure(traces, title, height=360, barmode="stack", bargap=0.35, margin={"t": 110}, **axes)
 
 
@@ -57,6 +59,12 @@ def prefix_reuse_summary(servers: Mapping[str, PrefixUse]) -> str:
         f"TTFT median {say_ms(use.ttft_s)}, longest {say_ms(use.worst_ttft_s)}, TPOT median {say_ms(use.tpot_s)}."
         for name, use in servers.items()
     )
+
+
+def _decades(shortest_s: list[float], longest_s: list[float]) -> list[float]:
+    """Powers of ten between which all lie: on a logarithmic axis a bar needs a beginning that stays where it is."""
+    least, most = max(min(shortest_s), 1e-6), max(max(longest_s), 1e-6)
+    return [math.floor(math.log10(least)), math.ceil(math.log10(most) + 0.05)]
 
 
 def _tokens(names: list[str], tokens: list[int], label: str, marker: dict[str, Any]) -> go.Bar:

@@ -54,6 +54,7 @@ def test_hits_and_latencies_are_drawn_for_each_server() -> None:
     assert list(ttft.x) == [2.0, 0.1]
     assert list(longest.x) == [6.0, 0.5]
     assert list(tpot.x) == [50.0, 40.0]
+    assert figure.layout.xaxis2.range == (-1, 1)
     assert computed.y[1] == "cache<br>75% hits"
 
 
