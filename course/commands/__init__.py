@@ -23,7 +23,21 @@ from typing import NoReturn
 from course.errors import UserError
 
 COMMANDS = (
-    *("lab", "test", "doctor", "run", "simulate", "goodput", "place", "generate", "bench", "profile", "train"),
+    *(
+        "lab",
+        "test",
+        "doctor",
+        "run",
+        "serve",
+        "load",
+        "simulate",
+        "goodput",
+        "place",
+        "generate",
+        "bench",
+        "profile",
+        "train",
+    ),
     *("exercises", "check", "check-homework", "grade", "release", "build", "reproduce"),
 )
 """In the order of the help. One whose module is still to come is not offered."""

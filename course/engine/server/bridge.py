@@ -1,0 +1,241 @@
+"""Between two threads: the engine's loop in one, the event loop of the server in the other.
+
+The engine knows nothing of asyncio, and its steps must not stall the connections. So it runs in a
+thread of its own. What the event loop wants of it is put into an inbox as a function, and is called
+between two steps; new tokens go back by ``call_soon_threadsafe``, those of one step together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from course.engine.answer import Answer
+from course.engine.server.errors import RequestError
+from course.engine.server.jobs import Job
+from course.errors import UserError
+from course.serving.sequence import State
+
+T = TypeVar("T")
+
+
+class Update(NamedTuple):
+    """News of one answer. ``time_s`` is when its tokens were there (`time.perf_counter`)."""
+
+    number: int  # of the answer, among all of one ticket
+    tokens: list[int]
+    time_s: float
+    state: State  # WAITING while more may come
+    reason: str = ""
+
+
+class Listener(Protocol):
+    """Whoever wants the news of a ticket; called on the event loop."""
+
+    def hear(self, update: Update) -> None: ...  # noqa: D102
+
+
+@dataclass(slots=True)
+class Ticket:
+    """The answers to the jobs of one client's request, while the engine writes them."""
+
+    listener: Listener
+    answers: list[Answer] = field(default_factory=list)
+    num_told: list[int] = field(default_factory=list)  # tokens, -1 once the end was told
+
+    @property
+    def request_ids(self) -> set[int]:
+        """The engine's numbers for the jobs."""
+        return {answer.request_id for answer in self.answers}
+
+
+class Bridge:
+    """Runs an engine in a thread. All methods are for the event loop's thread."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self.error: BaseException | None = None  # what ended the engine, where it was no request to stop
+        self.on_death: Callable[[], None] = lambda: None  # called on the event loop then
+        self.num_preemptions = 0  # of answers that have ended
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._tickets: list[Ticket] = []  # the engine's thread alone touches it
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; to be called inside a running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def stop(self, timeout_s: float = 10.0) -> None:
+        """End what is still being written, then the thread."""
+        self._post(self._stop)
+        await asyncio.to_thread(self._thread.join, timeout_s)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether requests can be answered."""
+        return self._thread.is_alive() and not self._is_stopping
+
+    async def ask(self, question: Callable[[], T]) -> T:
+        """Call a function in the engine's thread between two steps; its result or its exception."""
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def settle(method: Callable[[Any], None], value: Any) -> None:
+            if not future.done():
+                method(value)
+
+        def work() -> None:
+            try:
+                result = question()
+            except BaseException as error:
+                self._loop.call_soon_threadsafe(settle, future.set_exception, error)
+            else:
+                self._loop.call_soon_threadsafe(settle, future.set_result, result)
+
+        if not self.is_alive:
+            raise RequestError("the engine has stopped; try again later", status=503, code="engine_stopped")
+        self._post(work)
+        return await future
+
+    async def submit(self, jobs: Sequence[Job], listener: Listener) -> Ticket:
+        """Let the jobs in, all or none. Raises RequestError where one can never be served."""
+        ticket = Ticket(listener)
+        try:
+            await self.ask(lambda: self._admit(jobs, ticket))
+        except UserError as error:
+            raise RequestError(str(error)) from error
+        except asyncio.CancelledError:
+            self.cancel(ticket)
+            raise
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """End what is unfinished of a ticket; its memory is free after the step that runs."""
+        self._post(lambda: self._drop(ticket))
+
+    def cancel_all(self, reason: str) -> None:
+        """End everything that is being written, saying why."""
+        self._post(lambda: self._fail_all(reason))
+
+    # in the engine's thread
+
+    def _post(self, work: Callable[[], None]) -> None:
+        self._inbox.put(work)
+        if wake := getattr(self.engine, "wake", None):
+            wake()
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopping:
+                self._work_off()
+                if self._tickets:
+                    self._advance()
+                    self._tell()
+        except BaseException as error:
+            self.error = error
+            traceback.print_exc()
+            self._tell_failure(self._tickets, "the engine has stopped")
+        finally:
+            self._is_stopping = True
+            self._work_off()  # whoever asked in the meantime must not wait for ever
+            if self.error:
+                self._loop.call_soon_threadsafe(self.on_death)
+
+    def _work_off(self) -> None:
+        """Do what was asked for; with nothing to serve, wait for it."""
+        must_wait = not (self._tickets or self._is_stopping)
+        while True:
+            try:
+                work = self._inbox.get(block=must_wait)
+            except queue.Empty:
+                return
+            work()
+            must_wait = False
+
+    def _advance(self) -> None:
+        try:
+            self.engine.advance()
+        except UserError as error:  # a scheduler that plans nothing, or no worker is left: those who wait must know
+            self._fail_all(str(error))
+
+    def _stop(self) -> None:
+        self._fail_all("the server is shutting down")
+        self._is_stopping = True
+
+    def _admit(self, jobs: Sequence[Job], ticket: Ticket) -> None:
+        try:
+            for job in jobs:
+                ticket.answers += self.engine.submit(
+                    job.prompt,
+                    job.max_new_tokens,
+                    job.sampling,
+                    job.n,
+                    ignore_end=job.ignore_end,
+                    min_new_tokens=job.min_new_tokens,
+                )
+            for answer in ticket.answers:
+                if answer.state is State.REFUSED:
+                    raise UserError(answer.reason)
+        except UserError:
+            self._drop(ticket)
+            raise
+        ticket.num_told = [0] * len(ticket.answers)
+        self._tickets.append(ticket)
+
+    def _drop(self, ticket: Ticket) -> None:
+        for request_id in ticket.request_ids:
+            self.engine.cancel(request_id)
+            self.num_preemptions += sum(record.num_preemptions for record in self.engine.recorder.take(request_id))
+        if ticket in self._tickets:
+            self._tickets.remove(ticket)
+
+    def _fail_all(self, reason: str) -> None:
+        tickets = list(self._tickets)
+        for ticket in tickets:
+            self._drop(ticket)
+        self._tell_failure(tickets, reason)
+
+    def _tell_failure(self, tickets: Sequence[Ticket], reason: str) -> None:
+        now_s = time.perf_counter()
+        self._send(
+            [
+                (ticket.listener, Update(index, [], now_s, State.FAILED, reason))
+                for ticket in tickets
+                for index, num in enumerate(ticket.num_told)
+                if num >= 0
+            ]
+        )
+
+    def _tell(self) -> None:
+        """Send what is new since the last step."""
+        now_s = time.perf_counter()
+        news: list[tuple[Listener, Update]] = []
+        for ticket in list(self._tickets):
+            told = ticket.num_told
+            for index, answer in enumerate(ticket.answers):
+                num = told[index]
+                if num < 0 or (len(answer.tokens) == num and not answer.is_ended):
+                    continue
+                update = Update(index, answer.tokens[num:], now_s, answer.state, answer.reason)
+                news.append((ticket.listener, update))
+                told[index] = -1 if answer.is_ended else num + len(update.tokens)
+            if max(told) < 0:
+                self._drop(ticket)
+        self._send(news)
+
+    def _send(self, news: list[tuple[Listener, Update]]) -> None:
+        if news:
+            self._loop.call_soon_threadsafe(deliver, news)
+
+
+def deliver(news: list[tuple[Listener, Update]]) -> None:
+    """Tell each listener its news."""
+    for listener, update in news:
+        listener.hear(update)

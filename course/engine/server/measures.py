@@ -1,0 +1,129 @@
+"""What Prometheus reads at /metrics, under vLLM's names where they mean the same.
+
+The names and what they count: vLLM's documentation, "Metrics" (design/metrics). Ours begin with ``course:``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+# Seconds, evenly spaced on a log scale: a step of the tiny model takes 3 ms, a queue at its limit a minute.
+WAIT_BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.25, 2.5, 5, 10, 20, 40, 80, 160)
+GAP_BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.012, 0.016, 0.024, 0.032, 0.048, 0.064, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+TOKEN_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
+
+HISTOGRAMS = {
+    "ttft": ("vllm:time_to_first_token_seconds", "From a request's arrival to its first token.", WAIT_BUCKETS),
+    "gap": ("vllm:inter_token_latency_seconds", "Between two tokens of an answer.", GAP_BUCKETS),
+    "tpot": (
+        "vllm:request_time_per_output_token_seconds",
+        "(last - first token) / (tokens - 1) of an answer.",
+        GAP_BUCKETS,
+    ),
+    "e2e": ("vllm:e2e_request_latency_seconds", "From a request's arrival to its last token.", WAIT_BUCKETS),
+    "decode": ("vllm:request_decode_time_seconds", "From an answer's first to its last token.", WAIT_BUCKETS),
+    "prompt": ("vllm:request_prompt_tokens", "Tokens of a prompt.", TOKEN_BUCKETS),
+    "output": ("vllm:request_generation_tokens", "Tokens of an answer.", TOKEN_BUCKETS),
+}
+COUNTERS = {
+    "prompt_tokens": ("vllm:prompt_tokens", "Tokens of all prompts that were let in."),
+    "output_tokens": ("vllm:generation_tokens", "Tokens of all answers."),
+    "num_preemptions": ("vllm:num_preemptions", "How often an answer lost its place on a device."),
+}
+GAUGES = {
+    "num_running": ("vllm:num_requests_running", "Answers that are being computed."),
+    "num_waiting": ("vllm:num_requests_waiting", "Answers that wait for their first step."),
+    "kv_usage": ("vllm:kv_cache_usage_perc", "Share of the KV cache that is in use, 0 to 1."),
+}
+
+
+@dataclass(slots=True)
+class Life:
+    """When the tokens of one answer came (`time.perf_counter`); ``arrival_s`` is when its request was read."""
+
+    arrival_s: float
+    num_prompt_tokens: int
+    first_s: float = 0.0
+    last_s: float = 0.0
+    num_tokens: int = 0
+
+
+class Measures:
+    """The metrics of one server, in a registry of its own."""
+
+    def __init__(self, model: str) -> None:
+        self._registry = CollectorRegistry()
+        self._model = model
+        self._histograms = {
+            key: Histogram(name, text, ["model_name"], registry=self._registry, buckets=buckets).labels(model)
+            for key, (name, text, buckets) in HISTOGRAMS.items()
+        }
+        self._counters = {
+            key: Counter(name, text, ["model_name"], registry=self._registry).labels(model)
+            for key, (name, text) in COUNTERS.items()
+        }
+        self._gauges = {key: self._gauge(name, text) for key, (name, text) in GAUGES.items()}
+        self._ends = Counter(
+            "vllm:request_success",
+            "Answers that ended, by reason: stop, length, abort (the client left), error.",
+            ["model_name", "finished_reason"],
+            registry=self._registry,
+        )
+        self._rejected = Counter(
+            "course:requests_rejected",
+            "Requests that were not let in, by HTTP status.",
+            ["status"],
+            registry=self._registry,
+        )
+        self._seen: dict[str, float] = {}  # counters that the engine keeps, as they were read last
+
+    def on_arrival(self, num_prompt_tokens: int) -> None:
+        """A prompt was let in."""
+        self._counters["prompt_tokens"].inc(num_prompt_tokens)
+
+    def on_tokens(self, life: Life, num_tokens: int, time_s: float) -> None:
+        """Tokens of an answer have come."""
+        if not life.num_tokens:
+            life.first_s = time_s
+            self._histograms["ttft"].observe(time_s - life.arrival_s)
+        else:
+            self._histograms["gap"].observe(time_s - life.last_s)
+        life.last_s = time_s
+        life.num_tokens += num_tokens
+        self._counters["output_tokens"].inc(num_tokens)
+
+    def on_end(self, life: Life, reason: str) -> None:
+        """An answer has ended."""
+        self._ends.labels(self._model, reason).inc()
+        if reason not in ("stop", "length"):
+            return
+        self._histograms["e2e"].observe(life.last_s - life.arrival_s)
+        self._histograms["decode"].observe(life.last_s - life.first_s)
+        self._histograms["prompt"].observe(life.num_prompt_tokens)
+        self._histograms["output"].observe(life.num_tokens)
+        if life.num_tokens > 1:
+            self._histograms["tpot"].observe((life.last_s - life.first_s) / (life.num_tokens - 1))
+
+    def on_rejection(self, status: int) -> None:
+        """A request was not let in."""
+        self._rejected.labels(str(status)).inc()
+
+    def page(self, gauges: dict[str, float], counters: dict[str, float]) -> bytes:
+        """The metrics as text, with what the engine says of itself now."""
+        for key, value in gauges.items():
+            if key not in self._gauges:
+                self._gauges[key] = self._gauge(f"course:{key}", f"{key.replace('_', ' ')} now.")
+            self._gauges[key].set(value)
+        for key, value in counters.items():
+            if key not in self._counters:
+                name, text = f"course:{key}", f"{key.replace('_', ' ')} since the start."
+                self._counters[key] = Counter(name, text, ["model_name"], registry=self._registry).labels(self._model)
+            self._counters[key].inc(value - self._seen.get(key, 0.0))
+            self._seen[key] = value
+        return generate_latest(self._registry)
+
+    def _gauge(self, name: str, text: str) -> Any:
+        return Gauge(name, text, ["model_name"], registry=self._registry).labels(self._model)
