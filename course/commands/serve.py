@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from course.errors import UserError
 
 if TYPE_CHECKING:
+    from course.engine.front import Engine
     from course.model.loading import Model
     from course.serving.plan import Scheduler
 
@@ -75,7 +76,7 @@ def serve(args: argparse.Namespace, limits: Any, listener: Any) -> int:
     return 0
 
 
-def make_engine(args: argparse.Namespace) -> tuple[Any, Model]:
+def make_engine(args: argparse.Namespace) -> tuple[Engine, Model]:
     """The engine that the options describe, warm, and its model."""
     import torch
 

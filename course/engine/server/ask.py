@@ -107,9 +107,8 @@ def check_offered(values: dict[str, Any]) -> None:
     """Refuse what would silently be left undone."""
     for name, harmless in WITHOUT_EFFECT.items():
         value = values.get(name)
-        if value is not None and not any(
-            (value == each and type(value) is not bool) or value is each for each in harmless
-        ):
+        is_same = [value == each and isinstance(value, bool) == isinstance(each, bool) for each in harmless]
+        if value is not None and not any(is_same):
             raise RequestError(f"{name} is not offered by this server; leave it out", param=name)
 
 

@@ -8,6 +8,8 @@ between two steps; new tokens go back by ``call_soon_threadsafe``, those of one 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import queue
 import threading
 import time
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from course.engine.answer import Answer
+from course.engine.front import Engine
 from course.engine.server.errors import RequestError
 from course.engine.server.jobs import Job
 from course.errors import UserError
@@ -58,7 +61,7 @@ class Ticket:
 class Bridge:
     """Runs an engine in a thread. All methods are for the event loop's thread."""
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.error: BaseException | None = None  # what ended the engine, where it was no request to stop
         self.on_death: Callable[[], None] = lambda: None  # called on the event loop then
@@ -128,16 +131,14 @@ class Bridge:
 
     def _post(self, work: Callable[[], None]) -> None:
         self._inbox.put(work)
-        if wake := getattr(self.engine, "wake", None):
-            wake()
+        self.engine.wake()
 
     def _run(self) -> None:
         try:
             while not self._is_stopping:
                 self._work_off()
-                if self._tickets:
-                    self._advance()
-                    self._tell()
+                self._advance()
+                self._tell()
         except BaseException as error:
             self.error = error
             traceback.print_exc()
@@ -149,19 +150,17 @@ class Bridge:
                 self._loop.call_soon_threadsafe(self.on_death)
 
     def _work_off(self) -> None:
-        """Do what was asked for; with nothing to serve, wait for it."""
-        must_wait = not (self._tickets or self._is_stopping)
-        while True:
-            try:
-                work = self._inbox.get(block=must_wait)
-            except queue.Empty:
-                return
-            work()
-            must_wait = False
+        """Do what was asked for."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._inbox.get_nowait()()
 
     def _advance(self) -> None:
+        """A step; with nothing to serve, a rest until somebody asks for something."""
+        if self._is_stopping:
+            return
         try:
-            self.engine.advance()
+            self.engine.advance(None if self._tickets else math.inf)
         except UserError as error:  # a scheduler that plans nothing, or no worker is left: those who wait must know
             self._fail_all(str(error))
 

@@ -69,7 +69,9 @@ class Fields:
             return default
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not is_number or not low <= value <= high or (above and value == low):
-            raise self.wrong(name, f"a number above {low} and up to {high}" if above else f"from {low} to {high}")
+            raise self.wrong(
+                name, f"a number {'above' if above else 'from'} {low} {'and up ' if above else ''}to {high}"
+            )
         return float(value)
 
     def texts(self, name: str, most: int) -> tuple[str, ...]:

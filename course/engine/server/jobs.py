@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from course.engine.sampling import Sampling
@@ -27,11 +26,16 @@ class Job:
 
 
 class JobMaker:
-    """Makes jobs for one model. ``max_tokens`` is what a prompt and its answer may have together."""
+    """Makes jobs for one model. ``max_tokens`` is what a prompt and its answer may have together.
+
+    Raises UserError for a model without a tokenizer: answers are texts.
+    """
 
     def __init__(self, model: Model, max_tokens: int) -> None:
         self.model = model
         self.max_tokens = max_tokens
+        vocabulary: Iterable[str] = model.tokenizer.get_vocab()
+        self._longest_token = max(map(len, vocabulary))  # letters
 
     def completion(self, values: dict[str, Any], ask: Ask) -> list[Job]:
         """One job for each prompt of a completion. Raises RequestError."""
@@ -71,9 +75,3 @@ class JobMaker:
             param=param,
             code="context_length_exceeded",
         )
-
-    @cached_property
-    def _longest_token(self) -> int:
-        """Letters of the longest token."""
-        vocabulary: Iterable[str] = self.model.tokenizer.get_vocab()
-        return max(map(len, vocabulary))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from course.engine.front import Engine
 
 
-def standing(engine: Any) -> tuple[dict[str, float], dict[str, float]]:
+def standing(engine: Engine) -> tuple[dict[str, float], dict[str, float]]:
     """Gauges and counters, by the names that `course.engine.server.measures` knows; to be called in its thread."""
     instances = list(engine.cluster.instances.values())
     pools = [instance.memory.pool for instance in instances]
