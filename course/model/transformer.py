@@ -78,13 +78,18 @@ class Transformer:
         return KVCache(self.config, num_blocks, block_size, self.dtype, device or self.device)
 
     @property
+    def needs_clean_blocks(self) -> bool:
+        """Whether the attention wants a block zeroed when its first token is written."""
+        return getattr(self.attention, "needs_clean_blocks", True)
+
+    @property
     def has_fixed_steps(self) -> bool:
         """Whether decode steps of one size are the same operations on the same addresses: what a CUDA graph needs."""
-        return self.kernels and not self.attention.needs_clean_blocks
+        return self.kernels and not self.needs_clean_blocks
 
     def forward(self, batch: PackedBatch, cache: KVCache) -> Tensor:
         """Compute the batch's keys and values into the cache; return logits [S, vocab_size]."""
-        if batch.fresh_blocks and self.attention.needs_clean_blocks:
+        if batch.fresh_blocks and self.needs_clean_blocks:
             cache.clear(batch.fresh_blocks)
         plan = self.attention.plan(batch.spans, cache)
         last_plan = plan if batch.sampled_rows is None else self.attention.plan(batch.last_spans, cache)

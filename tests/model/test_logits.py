@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from course.model.packing import Chunk, pack
+from course.model.attention import attention_backend
+from course.model.kv_cache import KVCache
+from course.model.packing import Chunk, Spans, pack
 from course.model.transformer import Transformer
 from tests.model.conftest import build
 
@@ -127,3 +129,23 @@ def test_unsampled_chunks_give_no_logits() -> None:
     with torch.no_grad():
         wanted = hf_model(torch.tensor([tokens])).logits[0, -1]
     torch.testing.assert_close(logits, wanted[None], atol=1e-4, rtol=0)
+
+
+def test_an_attention_of_one_s_own_may_take_the_place_of_the_model_s() -> None:
+    """Two methods suffice; it is given clean blocks."""
+
+    class Own:
+        def __init__(self) -> None:
+            self.plain = attention_backend("plain", config)
+
+        def plan(self, spans: Spans, cache: KVCache) -> object:
+            return self.plain.plan(spans, cache)
+
+        def __call__(self, queries: torch.Tensor, cache: KVCache, layer: int, plan: object) -> torch.Tensor:
+            return self.plain(queries, cache, layer, plan)
+
+    config, weights, hf_model = build("llama")
+    model = Transformer(config, weights)
+    model.attention = Own()
+    texts, num_blocks = make_texts([9, 21], 4, config.vocab_size)
+    assert_matches(run_cuts(model, texts, num_blocks, 4, seed=1), reference(hf_model, texts))

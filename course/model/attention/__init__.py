@@ -17,11 +17,9 @@ class Attention(Protocol):
 
     `plan` turns spans into whatever indices and masks the back end wants, once per batch; the
     call then computes one layer. Every layer's keys and values of the spans, those of the
-    queries included, are in the cache before the call.
+    queries included, are in the cache before the call. A block is zeroed when its first token is
+    written (see `KVCache.clear`), unless the back end has ``needs_clean_blocks = False``.
     """
-
-    needs_clean_blocks: bool
-    """Whether a block must be zeroed when its first token is written (see `KVCache.clear`)."""
 
     def plan(self, spans: Spans, cache: KVCache) -> Any:
         """Prepare what is the same in all layers."""

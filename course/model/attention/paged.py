@@ -42,8 +42,6 @@ class Group:
 class PagedAttention:
     """Attention by gathering blocks and calling ``scaled_dot_product_attention`` per group."""
 
-    needs_clean_blocks = True
-
     def plan(self, spans: Spans, cache: KVCache) -> list[Group]:
         """Cut the batch into groups; indices and masks on the cache's device."""
         groups = []

@@ -12,8 +12,6 @@ from course.model.packing import Spans
 class PlainAttention:
     """The specification: slow, obvious, and what the fast back end is tested against."""
 
-    needs_clean_blocks = True
-
     def plan(self, spans: Spans, cache: KVCache) -> Spans:
         """Nothing to prepare."""
         return spans
