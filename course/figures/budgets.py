@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import log10
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -67,7 +68,7 @@ def budget_overview(
     for axis in (name for name in axes if name[1:].startswith("axis")):
         axes[axis] = {**axes[axis], "automargin": False}
     line, label = dashed(round(limit_s * 1e3, 3), "limit", axis="y", panel="2")
-    shapes, annotations = [line], [label]
+    shapes, annotations = [line], [{**label, "y": round(log10(limit_s * 1e3), 4)}]  # a label's place is a logarithm
     if best is not None:
         mark, _ = dashed(best, "", panel="2")
         shapes.append({**mark, "line": {**mark["line"], "color": TEXT, "width": 1}})

@@ -121,7 +121,7 @@ def test_the_answers_to_the_things_to_try() -> None:
 
 def test_the_budgets_that_the_limits_give() -> None:
     gaps_s = explorer.tried(2048, 4, explorer.A100)[1]
-    decode_s = prices.step_s(explorer.A100, 32, 512, 0)
+    decode_s = prices.step_s(explorer.A100, 32, 512, 0, 0)
     assert [exercises.largest_budget(gaps_s, factor * decode_s) for factor in (2, 5, 25)] == [256, 512, 4096]
     assert np.mean(gaps_s[4096]) < 2 * decode_s  # so a mean never objects
 
@@ -129,9 +129,9 @@ def test_the_budgets_that_the_limits_give() -> None:
 def test_what_a_chunk_adds() -> None:
     times = {name: dict(zip(prices.SIZES, values, strict=True)) for name, values in prices.beside_decodes().items()}
     assert [round(times[m][128], 2) for m in (explorer.H100, prices.MEASURED, explorer.ADDED)] == [1.05, 1.18, 1.50]
-    tiny = prices.step_s(explorer.TINY, 0, 0, 0)
+    tiny = prices.step_s(explorer.TINY, 0, 0, 0, 0)
     assert tiny == pytest.approx(0.0047, abs=0.0003)  # the 5 ms of calling operators
-    assert prices.step_s(explorer.TINY, 0, 0, 200) - prices.step_s(explorer.TINY, 0, 0, 100) == pytest.approx(
+    assert prices.step_s(explorer.TINY, 0, 0, 0, 200) - prices.step_s(explorer.TINY, 0, 0, 0, 100) == pytest.approx(
         0.0104, abs=0.003
     )
 
@@ -139,9 +139,9 @@ def test_what_a_chunk_adds() -> None:
 def test_the_roofline_is_near_what_was_measured() -> None:
     _, measured = mixed_steps.load()
     assert set(measured) == set(mixed_steps.default_steps())
-    errors = [prices.step_s(explorer.H100, s[0], s[1], s.chunk, s.start) / t - 1 for s, t in measured.items()]
+    errors = [prices.step_s(explorer.H100, *s) / t - 1 for s, t in measured.items()]
     assert np.median(np.abs(errors)) == pytest.approx(0.05, abs=0.01)
-    worst = min(measured, key=lambda s: prices.step_s(explorer.H100, s[0], s[1], s.chunk, s.start) / measured[s])
+    worst = min(measured, key=lambda s: prices.step_s(explorer.H100, *s) / measured[s])
     assert worst == mixed_steps.MixedStep(64, 512, 0, 768)
 
 

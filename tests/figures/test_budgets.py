@@ -35,6 +35,8 @@ def test_the_chosen_budget_is_the_larger_mark_and_the_stall_is_red(run) -> None:
     assert end_ms - start_ms == pytest.approx(402, abs=1)
     assert gap is None
     assert any(shape.x0 == 64 for shape in figure.layout.shapes)
+    [label] = figure.layout.annotations
+    assert label.y == 2  # on a logarithmic axis: 100 ms
 
 
 def test_without_a_stall_and_without_a_budget_that_keeps_the_limit(run) -> None:

@@ -1,5 +1,5 @@
 # draft
-# ruff: noqa: D100, E501, F401, F821
+# ruff: noqa: D100, D103, E501, F401, F821
 # mypy: ignore-errors
 
 # %% [markdown]
@@ -44,9 +44,10 @@ start("chunked_prefill")
 model = load_model("tiny")
 real.serve_once(model, Orca(8), real.NOTE)  # the first time is always slow
 whole = real.serve(model, Orca(8), runs=2)
-assert whole.gap_s > 5 * np.median(np.diff(whole.reader_s))
+typical_s = np.median(np.diff(whole.reader_s))
+assert whole.gap_s > 5 * typical_s
 print(f"{whole.records[-1].num_prompt_tokens} tokens of a letter, read in one step")
-print(f"half of the first reader's gaps are shorter than {1e3 * np.median(np.diff(whole.reader_s)):.1f} ms")
+print(f"half of the first reader's gaps are shorter than {1e3 * typical_s:.1f} ms")
 
 # %% [markdown]
 # **Predict, then run.** How long is the longest gap? And how much of it do you find in TPOT, the mean of the gaps?
@@ -54,7 +55,7 @@ print(f"half of the first reader's gaps are shorter than {1e3 * np.median(np.dif
 # %% tags=["nbval-ignore-output"]
 print(real.say(whole))
 assert whole.gap_s > 3 * whole.tpot_s
-token_gaps(whole.reader_s, limit_s=whole.gap_s / 2, title="The first reader, while somebody else's letter is read")
+token_gaps(whole.reader_s, limit_s=whole.gap_s / 2, title="One reads, and a letter arrives")
 
 # %% [markdown]
 # The readers' next tokens were in the same step as the letter, and a step takes as long as all that is in it. TPOT spreads
@@ -124,15 +125,16 @@ print("the whole prompt at once:  ", sum(range(1, 8)))
 exact = load_model("tiny", dtype="float64")
 prompt = exact.encode(real.NOTE)
 at_once = real.sampled(exact, prompt, [(0, len(prompt), True)])
-in_chunks = real.sampled(exact, prompt, chunks(len(prompt), 64), chunk_mask)
+cut = chunks(len(prompt), 64)
+in_chunks = real.sampled(exact, prompt, cut, chunk_mask)
 assert in_chunks == at_once
-print(f"{len(prompt)} tokens, {len(chunks(len(prompt), 64))} chunks; next comes {exact.decode(at_once)!r} both ways")
+print(f"{len(prompt)} tokens, {len(cut)} chunks; next comes {exact.decode(at_once)!r} both ways")
 
 # %% [markdown]
 # And if every chunk were masked as if it were the first?
 
 # %%
-as_the_first = real.sampled(exact, prompt, chunks(len(prompt), 64), lambda start, n, room: chunk_mask(0, n, room))
+as_the_first = real.sampled(exact, prompt, cut, lambda start, n, room: chunk_mask(0, n, room))
 print(f"next comes {exact.decode(as_the_first)!r}")
 assert as_the_first != at_once
 
@@ -189,7 +191,8 @@ SVG(steps_grid(beside, budget=6))
 
 # %%
 crowd = [(0, 1, 8, 8), (0, 1, 6, 6), (0, 1, 8, 8), (0, 1, 9, 9), (2, 5, 2, 2)]
-SVG(steps_grid({"a budget of 4": serve_in_steps(Chunked(4), crowd, num_blocks=99)}, starved=[4], budget=4))
+crowded = {"a budget of 4": serve_in_steps(Chunked(4), crowd, num_blocks=99)}
+SVG(steps_grid(crowded, starved=[4], budget=4))
 
 # %% [markdown]
 # Not before somebody ends. Decodes take the whole budget, and nothing is left for prompts. It cannot get worse than that:
@@ -202,7 +205,7 @@ SVG(steps_grid({"a budget of 4": serve_in_steps(Chunked(4), crowd, num_blocks=99
 # again, with a shorter letter.)
 
 # %%
-short = [real.serve_once(exact, scheduler, real.NOTE).tokens for scheduler in (Orca(8), Chunked(64))]
+short = [real.serve_once(exact, each, real.NOTE).tokens for each in (Orca(8), Chunked(64))]
 assert short[0] == short[1]
 print(f"{sum(map(len, short[0]))} tokens, all the same")
 
@@ -220,8 +223,9 @@ streams = {"whole prompts": whole.reader_s, "128 tokens": chunked.reader_s}
 token_gaps(streams, limit_s=whole.gap_s / 2, title="The first reader, twice")
 
 # %% tags=["nbval-ignore-output"]
-assert all(sum(chunk.num_tokens for chunk in step.chunks) <= 128 for step in chunked.history.steps)
-timelines({"whole prompts": whole.run, "128 tokens": chunked.run}, "The same requests, on the real model")
+tokens_of_steps = [sum(chunk.num_tokens for chunk in step.chunks) for step in chunked.history.steps]
+assert max(tokens_of_steps) == 128
+timelines({"whole prompts": whole.run, "128 tokens": chunked.run}, "The same, on the real model")
 
 # %% [markdown]
 # The stall is gone. In its place the readers have a slow stretch: each step carries a chunk. If they wait less at once,
@@ -245,27 +249,30 @@ assert swept[16].letter_ttft_s > swept[256].letter_ttft_s
 # The same class on a simulated A100 with OPT-13B. Twenty requests arrive, four a second; five of them have prompts of
 # 2,048 tokens. The last row is whole prompts.
 
+
 # %%
-print("budget   TTFT long  TTFT short   TPOT  longest gap   (ms)")
+def show(points) -> None:
+    print("budget   TTFT long  TTFT short   TPOT  longest gap   (ms)")
+    for budget, *seconds in points:
+        long, short, tpot, gap = (1e3 * second for second in seconds)
+        print(f"{budget:>6} {long:>11,.0f} {short:>11,.0f} {tpot:>6.0f} {gap:>12,.0f}")
+
+
 points, gaps_s = explorer.tried(2048, 4, explorer.A100, Chunked)
-for point in points:
-    ttft_long, ttft_short, tpot, gap = (1e3 * seconds for seconds in point[1:])
-    print(f"{point.budget:>6} {ttft_long:>11,.0f} {ttft_short:>11,.0f} {tpot:>6.0f} {gap:>12,.0f}")
+show(points)
 
 # %% [markdown]
-# Go up from the last row. Each time the budget is halved, so is the longest gap. Down to 128 the long prompts pay a fifth
-# more, the short ones nothing, and TPOT *falls*. Then the bargain ends. From 128 to 64 the gap gains next to nothing, and
+# Go up from the row of 2,048. Each time the budget is halved, the longest gap nearly is, too. Down to 128 the long prompts
+# pay a fifth more, the short ones nothing, and TPOT *falls*. Then the bargain ends. From 128 to 64 the gap gains next to nothing, and
 # TTFT doubles. There is a **knee**.
 #
 # Now the same load on two cores with the tiny model (steps as measured on a quiet machine):
 
 # %%
-for point in explorer.tried(2048, 4, explorer.TINY, Chunked)[0]:
-    ttft_long, ttft_short, tpot, gap = (1e3 * seconds for seconds in point[1:])
-    print(f"{point.budget:>6} {ttft_long:>11,.0f} {ttft_short:>11,.0f} {tpot:>6.0f} {gap:>12,.0f}")
+show(explorer.tried(2048, 4, explorer.TINY, Chunked)[0])
 
 # %% [markdown]
-# No knee. Here, too, the longest gap is halved again and again, but TTFT grows all the way, of short prompts as well: at
+# No knee. Here, too, the longest gap shrinks again and again, but TTFT grows all the way, of short prompts as well: at
 # 128 by more than half. Why?
 #
 # ## Why they differ
@@ -276,8 +283,8 @@ for point in explorer.tried(2048, 4, explorer.TINY, Chunked)[0]:
 # %%
 times = prices.beside_decodes()
 for name, values in times.items():
-    shown = {size: value for size, value in zip(prices.SIZES, values, strict=True) if size in (64, 128, 256, 512)}
-    print(f"{name:<29}", "  ".join(f"{size}: {value:.2f}" for size, value in shown.items()))
+    beside = dict(zip(prices.SIZES, values, strict=True))
+    print(f"{name:<29}", "  ".join(f"{size}: {beside[size]:.2f}" for size in (64, 128, 256, 512)))
 prices.chunk_prices(times)
 
 # %% [markdown]
@@ -296,9 +303,9 @@ prices.chunk_prices(times)
 
 # %%
 conditions, measured = mixed_steps.load()
-errors = [prices.step_s(explorer.H100, *step[:2], step.chunk, step.start) / s - 1 for step, s in measured.items()]
-print(f"{conditions['gpu']}, torch {conditions['torch']}, {conditions['dtype']}: {len(measured)} kinds of steps")
-print(f"roofline against measurement: half of them within {np.median(np.abs(errors)):.0%}, worst {min(errors):+.0%}")
+print(f"{conditions['gpu']}, torch {conditions['torch']}: {len(measured)} kinds of steps")
+errors = [prices.step_s(explorer.H100, *step) / seconds - 1 for step, seconds in measured.items()]
+print(f"roofline / measured: half of them within {np.median(np.abs(errors)):.0%}, worst {min(errors):+.0%}")
 
 # %% [markdown]
 # The roofline was not fitted to these steps, and it is close. A chunk of 128 tokens makes the step 18% longer, not 5% as
@@ -308,7 +315,8 @@ print(f"roofline against measurement: half of them within {np.median(np.abs(erro
 
 # %%
 for size in (512, 768, 1024):
-    print(f"64 decodes and {size:>4} tokens: {1e3 * prices.step_s(prices.MEASURED, 64, 512, size):.1f} ms")
+    step_ms = 1e3 * prices.step_s(prices.MEASURED, 64, 512, 0, size)
+    print(f"64 decodes and {size:>4} tokens: {step_ms:.1f} ms")
 
 # %% [markdown]
 # Matrix products are computed in tiles, and some sizes fall into them badly. Sarathi-Serve reports that a chunk of 257
@@ -326,11 +334,12 @@ for size in (512, 768, 1024):
 # is for a model whose cache is small; we take 32 sequences with 512 tokens.
 
 # %%
-decode_s = prices.step_s(explorer.A100, 32, 512, 0)
+decode_s = prices.step_s(explorer.A100, 32, 512, 0, 0)
 for name, factor in (("very strict", 2), ("strict", 5), ("relaxed", 25)):
     limit_s = factor * decode_s
     by_tpot = max(b for b, gaps in gaps_s.items() if np.mean(gaps) <= limit_s)
-    print(f"{name}, {1e3 * limit_s:3.0f} ms: budget {largest_budget(gaps_s, limit_s)}; by the mean gap {by_tpot}")
+    budget = largest_budget(gaps_s, limit_s)
+    print(f"{name}, {1e3 * limit_s:3.0f} ms: budget {budget}; by the mean gap {by_tpot}")
 
 # %% [markdown]
 # The mean never objects. It would let whole prompts run in every case, with stalls of a quarter of a second.
@@ -375,10 +384,9 @@ explorer.explorer(Chunked, largest_budget)
 
 # %%
 for num_chunks in (1, 4, 8, 16):
-    num_read = keys_read(num_chunks * 128, 128)
-    print(
-        f"{num_chunks:>2} chunks: {num_read // 128:>3} chunks of keys are read, N(N+1)/2 = {num_chunks * (num_chunks + 1) // 2}"
-    )
+    num_loads = keys_read(num_chunks * 128, 128) // 128
+    print(f"{num_chunks:>2} chunks: {num_loads:>3} chunks of keys are read", end=", ")
+    print(f"N(N+1)/2 = {num_chunks * (num_chunks + 1) // 2}")
 
 # %% [markdown]
 # It grows with the square of the number of chunks. Is that much? In bytes and milliseconds, for OPT-13B on an A100:
@@ -389,8 +397,8 @@ for num_tokens, chunk_size in ((2048, 512), (2048, 128), (16384, 512), (16384, 1
     read_bytes = keys_read(num_tokens, chunk_size) * opt.kv_bytes_per_token
     read_ms = 1e3 * read_bytes / a100.memory_bandwidth_bytes_s
     prompt_ms = 1e3 * prices.prompt_s(explorer.A100, [(0, num_tokens, True)])
-    print(f"{num_tokens:>6} tokens by {chunk_size}: {read_bytes / 1e9:>4.0f} GB, {read_ms:>4.0f} ms;", end="")
-    print(f" the whole prompt takes {prompt_ms:,.0f} ms: {read_ms / prompt_ms:.1%}")
+    print(f"{num_tokens:>6} tokens by {chunk_size}: {read_bytes / 1e9:>4.0f} GB, {read_ms:>4.0f} ms", end="; ")
+    print(f"the whole prompt takes {prompt_ms:,.0f} ms: {read_ms / prompt_ms:.1%}")
 
 # %% [markdown]
 # (OPT itself reads 2,048 tokens; the last two rows say what it would cost.)
@@ -415,20 +423,19 @@ sizes = (128, 256, 512, 1024)
 for machine in (explorer.A100, explorer.ADDED, prices.MEASURED):
     whole_s = prices.prompt_s(machine, [(0, 2048, True)])
     more = [prices.prompt_s(machine, chunks(2048, size)) / whole_s - 1 for size in sizes]
-    print(f"{machine:<29}", "  ".join(f"{size:>4}: {m:+5.0%}" for size, m in zip(sizes, more, strict=True)))
+    print(f"{machine:<29}", "  ".join(f"{n:>4}: {m:+5.0%}" for n, m in zip(sizes, more, strict=True)))
 
 # %% [markdown]
 # Both are. At 512, DistServe's own fits give 24% more and our H100 gives 15%: within what Sarathi-Serve measured. At 128,
-# the same fits and the same H100 say more than twice as long: DistServe's (a). They speak of different chunks.
+# the same fits and the same H100 say more than twice as long: DistServe's (a). They speak of different chunks. (By the
+# roofline, 128 is an A100's knee, and nothing is lost there; an H100's is at twice that.)
 #
 # Next (b). What do decodes leave of a budget?
 
 # %%
 for budget in (128, 512, 2048):
-    left = [budget - num_decodes for num_decodes in (16, 64, 100)]
-    print(
-        f"budget {budget:>4}: beside 16, 64 and 100 decodes a prompt gets {left[0]}, {left[1]} and {left[2]} tokens a step"
-    )
+    left = ", ".join(f"beside {num} decodes {budget - num}" for num in (16, 64, 100))
+    print(f"budget {budget:>4}: tokens for a prompt {left}")
 
 # %% [markdown]
 # A decode is one token. It takes little of 512 and most of 128. So (b) hurts whoever needs small steps, again.
@@ -440,7 +447,8 @@ for budget in (128, 512, 2048):
 for name in ("opt-13b", "llama-3.1-8b"):
     shape = load_shape(name)
     per_key = shape.num_heads // shape.num_kv_heads
-    print(f"{shape.name:<13} chunks of 64, 128, 512: {64 * per_key}, {128 * per_key}, {512 * per_key} FLOPs per byte")
+    intensities = ", ".join(f"{size}: {size * per_key}" for size in (64, 128, 512))
+    print(f"{shape.name:<13} FLOPs per byte of chunks of {intensities}")
 print(f"ridge of the A100: {a100.ridge_flops_per_byte:.0f}")
 
 # %% [markdown]

@@ -19,8 +19,8 @@ SIZES = (0, 16, 32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024)
 COLOURS = {A100: SERIES[0], ADDED: SERIES[2], H100: SERIES[1], MEASURED: SERIES[1], TINY: WAITING}
 
 
-def step_s(machine: str, num_decodes: int, context: int, chunk: int, start: int = 0) -> float:
-    """One step: decodes with ``context`` cached tokens each, and a chunk behind ``start`` tokens of its prompt."""
+def step_s(machine: str, num_decodes: int, context: int, start: int, chunk: int) -> float:
+    """One step, as in `MixedStep`: decodes with ``context`` cached tokens each, and a chunk behind ``start`` tokens."""
     if machine == MEASURED:
         return load()[1][MixedStep(num_decodes, context, start, chunk)]
     prompts = [ScheduledChunk(None, start, chunk, [], ())] if chunk else []  # type: ignore[arg-type]
@@ -30,15 +30,15 @@ def step_s(machine: str, num_decodes: int, context: int, chunk: int, start: int 
 
 def prompt_s(machine: str, cut: Sequence[tuple[int, int, bool]]) -> float:
     """A prompt alone, chunk after chunk (start, number of tokens, whether it is sampled)."""
-    return sum(step_s(machine, 0, CONTEXT, num_tokens, start) for start, num_tokens, _ in cut)
+    return sum(step_s(machine, 0, CONTEXT, start, num_tokens) for start, num_tokens, _ in cut)
 
 
 def beside_decodes(
     machines: Sequence[str] = (A100, ADDED, H100, MEASURED, TINY), num_decodes: int = NUM_DECODES
 ) -> dict[str, list[float]]:
     """For each machine and each of `SIZES`: how many times as long as decodes alone a step with such a chunk takes."""
-    alone = {machine: step_s(machine, num_decodes, CONTEXT, 0) for machine in machines}
-    return {m: [step_s(m, num_decodes, CONTEXT, size) / alone[m] for size in SIZES] for m in machines}
+    alone = {machine: step_s(machine, num_decodes, CONTEXT, 0, 0) for machine in machines}
+    return {m: [step_s(m, num_decodes, CONTEXT, 0, size) / alone[m] for size in SIZES] for m in machines}
 
 
 def chunk_prices(
