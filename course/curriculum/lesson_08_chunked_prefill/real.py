@@ -32,6 +32,8 @@ Mask = Callable[[int, int, int], Tensor]
 class MaskedAttention:
     """Attention of one sequence over all the room of its cache, with a mask that says what counts."""
 
+    needs_clean_blocks = False
+
     def __init__(self, mask: Mask) -> None:
         self.mask = mask
 
