@@ -112,7 +112,7 @@ def _line(start: tuple[int, int], end: tuple[int, int]) -> str:
 
 def _box(place: tuple[int, int], block: TreeBlock, colour: str, word: str, bold: bool) -> str:
     x, y = _corner(place)
-    fill = f'fill="{ACCENT}" fill-opacity="0.3"' if block.num_holders else 'fill="none"'
+    fill = f'fill="{ACCENT}" fill-opacity="0.12"' if block.num_holders else 'fill="none"'
     dash = "" if block.num_holders or bold else ' stroke-dasharray="4 3"'
     box = (
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5" {fill} stroke="{colour}" '
@@ -129,7 +129,7 @@ def _text(x: float, y: float, words: str, colour: str = TEXT, *, bold: bool = Fa
 
 def _legend() -> str:
     size = 'y="4" width="16" height="14" rx="3" stroke-width="1.8"'
-    held = f'<rect x="2" {size} fill="{ACCENT}" fill-opacity="0.3" stroke="{ACCENT}"/>'
+    held = f'<rect x="2" {size} fill="{ACCENT}" fill-opacity="0.12" stroke="{ACCENT}"/>'
     idle = f'<rect x="92" {size} fill="none" stroke="{TEXT}" stroke-dasharray="4 3"/>'
     words = _text(24, 16, "in use", anchor="start") + _text(114, 16, "cached, held by nobody", anchor="start")
     return held + idle + words
