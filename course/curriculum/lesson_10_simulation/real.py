@@ -153,8 +153,8 @@ class JumpingEngine(LocalEngine):
 
     def __init__(self, model: Model) -> None:
         self.own_time = OwnTime()
-        blocks = {"num_blocks": NUM_BLOCKS, "block_size": BLOCK_TOKENS}
-        super().__init__(model, prompts_first(), clock=self.own_time, **blocks)
+        scheduler, clock = prompts_first(), self.own_time
+        super().__init__(model, scheduler, num_blocks=NUM_BLOCKS, block_size=BLOCK_TOKENS, clock=clock)
 
     def rest_until(self, time_s: float | None) -> None:
         """Let the clock stand at ``time_s``; the scheduler never asks to be woken."""
