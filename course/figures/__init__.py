@@ -26,6 +26,7 @@ readers who cannot see it and for tests that compare notebooks.
 ``tiles``                attention tile by tile: which tile when, and what that saves
 ``two_pools``            the blocks of two workers, and what is wrong with them in red
 ``together_apart``       prefill and decode on the same workers against workers of their own
+``slo_cloud``            TTFT against TPOT, the corner where both are good, and attainment against the rate
 ``roofline``             what limits each operator: arithmetic or bytes
 ``queue_curves``         mean TTFT against the rate: formulas, and simulations beside them
 ``prediction``           predicted beside measured, and how far off
@@ -49,6 +50,7 @@ from course.figures.prefix_tree import TreeBlock, blocks_of, prefix_tree, prefix
 from course.figures.prompt_cost import PromptCost, prompt_cost, prompt_cost_summary
 from course.figures.queue_curves import Way, queue_curves, queue_curves_summary
 from course.figures.roofline import Dot, Roof, phases_under_roof, phases_under_roof_summary, roofline, roofline_summary
+from course.figures.slo_cloud import Cloud, Curve, slo_cloud, slo_cloud_summary
 from course.figures.steps import steps_grid, steps_summary
 from course.figures.tiles import (
     AttentionWay,
@@ -68,6 +70,8 @@ __all__ = [
     "AttentionWay",
     "BudgetPoint",
     "ChunkRun",
+    "Cloud",
+    "Curve",
     "Dot",
     "Drawing",
     "Held",
@@ -121,6 +125,8 @@ __all__ = [
     "roofline_summary",
     "serving_overview",
     "serving_summary",
+    "slo_cloud",
+    "slo_cloud_summary",
     "steps_grid",
     "steps_summary",
     "tile_walk",
