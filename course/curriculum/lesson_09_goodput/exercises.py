@@ -221,7 +221,11 @@ def open_loop(num, rate, rng, send):
 
 
 @define("goodput.attainment", points=2)
-def attainment(requests: list[tuple[float, list[float], bool]], ttft_slo_s: float, tpot_slo_s: float) -> float:
+def attainment(
+    requests: list[tuple[float, list[float], bool]],
+    ttft_slo_s: float,
+    tpot_slo_s: float,
+) -> float:
     """The share, 0 to 1, of all requests that keep both limits; a limit itself is kept. No requests: 0.
 
     Each request is (arrival_s, token_times_s, finished). TTFT is its first token minus its arrival.
@@ -729,7 +733,11 @@ def goodput(attainment_at, goal, high, tolerance):
 
 
 @define("goodput.cheapest", points=1)
-def cheapest(systems: dict[str, tuple[int, float, float]], load: float, within_slos: bool) -> tuple[str, int]:
+def cheapest(
+    systems: dict[str, tuple[int, float, float]],
+    load: float,
+    within_slos: bool,
+) -> tuple[str, int]:
     """Which system serves `load` requests a second with the fewest GPUs, and how many that are.
 
     `systems` has for each name: GPUs of one replica, and its throughput and its goodput in

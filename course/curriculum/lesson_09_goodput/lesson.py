@@ -205,8 +205,8 @@ explorer.explorer(mine)
 # ## Build it 4: what to buy
 #
 # Throughput is not all you need, says a [blog post by DistServe's authors](https://hao-ai-lab.github.io/blogs/distserve/):
-# what an operator pays for are users who are content. The argument has a limit, and they name it. If nobody waits, as in a
-# job for the night, then only how much comes out counts.
+# what an operator wants for the money are users who are content. The argument has its limit, and their paper names it (section
+# 7): if nobody waits, as in a job for the night, only how much comes out counts.
 
 # %% exercise="goodput.cheapest"
 
