@@ -18,12 +18,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
         "what",
-        choices=["engine", "step", "prediction", "simulator", "explorers", "gpu"],
+        choices=["engine", "step", "prediction", "simulator", "explorers", "gpu", "soak"],
         help="engine: throughput and latencies beside transformers; step: where a decode step's time goes; "
         "prediction: the virtual clock beside the wall clock, same requests; "
         "simulator: the virtual clock beside a plain loop of the same rules, up to a million requests; "
         "explorers: from a moved slider to its picture, in every lesson (takes no option but --json); "
-        "gpu: decode and prefill of a 1B model beside what the GPU reaches (takes no option but --json)",
+        "gpu: decode and prefill of a 1B model beside what the GPU reaches (takes no option but --json); "
+        "soak: a disaggregated server under load while its workers are killed (--minutes)",
     )
     parser.add_argument("--model", choices=["tiny", "small"], default="tiny", help="shape, with random weights")
     parser.add_argument("--repeats", type=int, default=3, help="runs per system; medians are printed (default 3)")
@@ -32,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--requests", type=int, default=None, help="fewer or more than the benchmark's own number")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="of python -m course profile; default: a new one")
     parser.add_argument("--processor-time", action="store_true", help="prediction on a busy machine: no waiting counts")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of soak (default 1)")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the rows to FILE")
 
 
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
     check_writable(args.json)
     kinds = {"engine": bench_engine, "step": bench_step, "prediction": bench_prediction}
-    kinds |= {"simulator": bench_simulator, "explorers": bench_explorers, "gpu": bench_gpu}
+    kinds |= {"simulator": bench_simulator, "explorers": bench_explorers, "gpu": bench_gpu, "soak": bench_soak}
     rows = kinds[args.what](args)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
@@ -75,6 +77,13 @@ def bench_gpu(args: argparse.Namespace) -> list[dict[str, Any]]:
     from course.commands import bench_gpu
 
     return bench_gpu.bench_gpu()
+
+
+def bench_soak(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What a server holds after many minutes and many lost workers."""
+    from course.commands import bench_soak
+
+    return bench_soak.bench_soak(args)
 
 
 def bench_simulator(args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from course.errors import UserError
 
 if TYPE_CHECKING:
     from course.engine.front import Engine
-    from course.model.loading import Model
     from course.serving.plan import Scheduler
 
 SUMMARY = "serve the tiny model (or any other) over HTTP, with OpenAI's API"
@@ -17,8 +17,14 @@ SUMMARY = "serve the tiny model (or any other) over HTTP, with OpenAI's API"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("--mode", choices=["colocated"], default="colocated", help="prefill and decode together")
-    parser.add_argument("--devices", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument(
+        "--mode",
+        choices=["colocated", "disaggregated"],
+        default="colocated",
+        help="prefill and decode on the same workers (default) or on separate ones",
+    )
+    parser.add_argument("--devices", default=None, help="one for each worker, as in cpu,cpu or cuda:0,cuda:1")
+    parser.add_argument("--workers", default=None, metavar="ROLES", help="of each, as in prefill,decode,decode")
     parser.add_argument("--model", default="tiny", help="tiny, a folder, or a name of the Hugging Face hub")
     parser.add_argument("--name", default=None, help="what clients call the model (default: as --model)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than 127.0.0.1 need a key")
@@ -26,11 +32,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--api-key", default=None, metavar="KEY", help="clients must send it: Authorization: Bearer KEY"
     )
-    parser.add_argument("--scheduler", default="chunked-prefill", help="name of a policy (default chunked-prefill)")
+    parser.add_argument(
+        "--scheduler", default="chunked-prefill", help="policy of workers that do both (chunked-prefill)"
+    )
     parser.add_argument("--token-budget", type=int, default=None, help="tokens per step, for policies that have one")
     parser.add_argument("--num-blocks", type=int, default=2048, help="blocks of KV cache per worker (default 2048)")
     parser.add_argument("--block-size", type=int, default=16, help="tokens per block (default 16)")
     parser.add_argument("--prefix-cache", action="store_true", help="let prompts that begin alike share blocks")
+    parser.add_argument("--bandwidth-gb-s", type=float, default=None, help="disaggregated: as over a slower link")
+    parser.add_argument("--short-prompts-stay", type=int, default=0, metavar="N", help="disaggregated: up to N tokens")
     parser.add_argument("--max-answers", type=int, default=256, help="at a time, over all clients (default 256)")
     parser.add_argument("--grace", type=float, default=5.0, metavar="S", help="to finish in after Ctrl-C (default 5)")
 
@@ -45,12 +55,34 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.grace <= 3600:
         raise UserError(f"--grace must be a number of seconds from 0 to 3600, got {args.grace}")
     check_address(args.host, args.api_key)
+    roles, devices = crew(args)
     limits = Limits(max_answers=args.max_answers)
     with open_socket(args.host, args.port, limits) as listener:
-        return serve(args, limits, listener)
+        return serve(args, limits, listener, roles, devices)
 
 
-def serve(args: argparse.Namespace, limits: Any, listener: Any) -> int:
+def crew(args: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The role and the device of each worker. Raises UserError where they do not go together."""
+    is_split = args.mode == "disaggregated"
+    devices = args.devices.split(",") if args.devices else []
+    roles = args.workers.split(",") if args.workers else []
+    roles = roles or (["prefill", "decode"] if is_split else ["mixed"] * max(1, len(devices)))
+    devices = devices or ["cpu"]
+    devices = devices * len(roles) if len(devices) == 1 else devices
+    if len(devices) != len(roles):
+        raise UserError(
+            f"{len(roles)} workers ({', '.join(roles)}) need as many devices, got {', '.join(devices)}: "
+            "name the roles with --workers, or one device for all"
+        )
+    if is_split != (set(roles) != {"mixed"}):
+        wanted = "some that only prefill or decode" if is_split else "workers that are mixed"
+        raise UserError(f"--mode {args.mode} has {wanted}; --workers names {', '.join(roles)}")
+    if not is_split and (args.bandwidth_gb_s is not None or args.short_prompts_stay):
+        raise UserError("--bandwidth-gb-s and --short-prompts-stay are for --mode disaggregated")
+    return roles, devices
+
+
+def serve(args: argparse.Namespace, limits: Any, listener: Any, roles: list[str], devices: list[str]) -> int:
     """Serve on a socket that is taken."""
     import asyncio
 
@@ -60,41 +92,91 @@ def serve(args: argparse.Namespace, limits: Any, listener: Any) -> int:
     from course.engine.server.host import serve as serve_http
     from course.engine.server.jobs import JobMaker
 
-    engine, model = make_engine(args)
-    name = args.name or args.model
-    most = min(model.config.max_context, args.num_blocks * args.block_size)
-    service = Service(name, model, Bridge(engine), JobMaker(model, most), limits)
-    url = address_of(listener)
+    with make_engine(args, roles, devices) as engine:
+        name = args.name or args.model
+        most = min(engine.model.config.max_context, args.num_blocks * args.block_size)
+        bridge = Bridge(engine, after_step=report_losses(engine))
+        service = Service(name, engine.model, bridge, JobMaker(engine.model, most), limits)
+        url = address_of(listener)
 
-    def say_ready() -> None:
-        print(f"Serving {name} at {url}/v1 ({args.mode}, {args.devices}). Ctrl-C stops.", flush=True)
+        def say_ready() -> None:
+            print(f"Serving {name} at {url}/v1 ({args.mode}: {describe(roles, devices)}). Ctrl-C stops.", flush=True)
 
-    asyncio.run(serve_http(service, listener, api_key=args.api_key, grace_s=args.grace, on_ready=say_ready))
-    if service.bridge.error:
-        raise UserError(f"the engine has stopped: {service.bridge.error}")
+        asyncio.run(serve_http(service, listener, api_key=args.api_key, grace_s=args.grace, on_ready=say_ready))
+    if bridge.error:
+        raise UserError(f"the engine has stopped: {bridge.error}")
     print("Stopped.", flush=True)
     return 0
 
 
-def make_engine(args: argparse.Namespace) -> tuple[Engine, Model]:
-    """The engine that the options describe, warm, and its model."""
+def describe(roles: list[str], devices: list[str]) -> str:
+    """The workers in words."""
+    return ", ".join(f"{role} on {device}" for role, device in zip(roles, devices, strict=True))
+
+
+def make_engine(args: argparse.Namespace, roles: list[str], devices: list[str]) -> Engine:
+    """The engine that the options describe, warm."""
     import torch
 
+    torch.set_num_threads(1)
+    engine = one_worker(args, devices[0]) if roles == ["mixed"] else many_workers(args, roles, devices)
+    engine.generate([[0] * min(64, args.num_blocks * args.block_size - 8)], 2, ignore_end=True)
+    engine.start_over()
+    return engine
+
+
+def one_worker(args: argparse.Namespace, device: str) -> Engine:
+    """In this process: nothing is faster for one device."""
     from course.engine.local import LocalEngine
     from course.model.loading import load_model
 
-    torch.set_num_threads(1)
-    model = load_model(args.model, device=args.devices)
-    engine = LocalEngine(
-        model,
+    return LocalEngine(
+        load_model(args.model, device=device),
         make_policy(args),
         num_blocks=args.num_blocks,
         block_size=args.block_size,
         prefix_cache=args.prefix_cache,
     )
-    engine.generate([[0] * min(64, args.num_blocks * args.block_size - 8)], 2, ignore_end=True)
-    engine.start_over()
-    return engine, model
+
+
+def many_workers(args: argparse.Namespace, roles: list[str], devices: list[str]) -> Engine:
+    """Each worker in a process of its own."""
+    from course.engine.disaggregated import DisaggregatedEngine
+
+    return DisaggregatedEngine(
+        args.model,
+        roles,  # type: ignore[arg-type]  # it checks them
+        devices,
+        schedulers={"mixed": lambda: make_policy(args)},
+        num_blocks=args.num_blocks,
+        block_size=args.block_size,
+        prefix_cache=args.prefix_cache,
+        bandwidth_gb_s=args.bandwidth_gb_s,
+        short_prompts_stay=args.short_prompts_stay,
+        on_start=lambda sentence: print(sentence, flush=True),
+    )
+
+
+def report_losses(engine: Engine) -> Callable[[], None]:
+    """What says so when a worker is lost and when another has taken its place."""
+    from course.engine.disaggregated import DisaggregatedEngine
+
+    if not isinstance(engine, DisaggregatedEngine):
+        return lambda: None
+    known = {worker.number for worker in engine.workers}
+    told_s = 0.0
+
+    def report() -> None:
+        nonlocal told_s
+        for event in [event for event in engine.statistics.events if event.time_s > told_s]:
+            print(event.what, flush=True)
+            told_s = event.time_s
+        for worker in engine.workers:
+            if worker.is_ready and worker.number not in known:
+                print(f"{worker!r} is ready", flush=True)
+                known.add(worker.number)
+
+    return report
 
 
 def make_policy(args: argparse.Namespace) -> Scheduler:

@@ -24,7 +24,10 @@ class ServerCard:
 
 
 async def probe(target: Target, model: str | None) -> ServerCard:
-    """Ask for /v1/models. Raises UserError where nobody answers, or not as OpenAI's API does."""
+    """Ask for /v1/models. Raises UserError where nobody answers, or not as OpenAI's API does.
+
+    A proxy that has no such path is believed to serve ``model``.
+    """
     where = f"http{'s' if target.is_secure else ''}://{target.host}:{target.port}{target.prefix}"
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -35,6 +38,10 @@ async def probe(target: Target, model: str | None) -> ServerCard:
         raise UserError(f"nobody answers at {where}: {error.strerror or error}") from None
     except BrokenError as error:
         raise UserError(f"{where} does not speak HTTP as expected: {error}") from None
+    if reply.status in (404, 405):
+        if model is None:
+            raise UserError(f"{where} does not say which models it has; name one with --model")
+        return ServerCard(model)
     try:
         body = json.loads(reply.body)
         if reply.status != 200:

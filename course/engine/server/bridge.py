@@ -59,10 +59,11 @@ class Ticket:
 
 
 class Bridge:
-    """Runs an engine in a thread. All methods are for the event loop's thread."""
+    """Runs an engine in a thread. The methods are for the event loop's; ``after_step`` is called in the engine's."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, after_step: Callable[[], None] = lambda: None) -> None:
         self.engine = engine
+        self._after_step = after_step
         self.error: BaseException | None = None  # what ended the engine, where it was no request to stop
         self.on_death: Callable[[], None] = lambda: None  # called on the event loop then
         self.num_preemptions = 0  # of answers that have ended
@@ -139,6 +140,7 @@ class Bridge:
                 self._work_off()
                 self._advance()
                 self._tell()
+                self._after_step()
         except BaseException as error:
             self.error = error
             traceback.print_exc()

@@ -39,6 +39,24 @@ GAUGES = {
     "num_running": ("vllm:num_requests_running", "Answers that are being computed."),
     "num_waiting": ("vllm:num_requests_waiting", "Answers that wait for their first step."),
     "kv_usage": ("vllm:kv_cache_usage_perc", "Share of the KV cache that is in use, 0 to 1."),
+    "kv_blocks_used": ("course:kv_blocks_used", "Blocks of KV cache that are held, over all workers."),
+}
+# Where there are several workers.
+MORE_GAUGES = {
+    "workers": ("course:workers", "Workers that are ready."),
+    "num_held": ("course:num_requests_held", "Prompts that are computed and wait for a worker that decodes."),
+}
+MORE_COUNTERS = {
+    "workers_lost": ("course:workers_lost", "Workers that ended, failed or hung."),
+    "worker_restarts": ("course:worker_restarts", "Workers that took the place of a lost one."),
+    "answers_recomputed": ("course:answers_recomputed", "Answers that lost computed tokens with a worker."),
+    "tokens_recomputed": ("course:tokens_recomputed", "Those tokens."),
+    "prefill_step_seconds": ("course:prefill_step_seconds", "Time in steps that computed prompts."),
+    "decode_step_seconds": ("course:decode_step_seconds", "Time in all other steps."),
+    "kv_transfers": ("course:kv_transfers", "Moves of keys and values from worker to worker."),
+    "kv_transfers_failed": ("course:kv_transfers_failed", "Moves that did not come to their end."),
+    "kv_transfer_bytes": ("course:kv_transfer_bytes", "Bytes moved."),
+    "kv_transfer_copy_seconds": ("course:kv_transfer_copy_seconds", "Time that copying took."),
 }
 
 
@@ -117,11 +135,11 @@ class Measures:
         """The metrics as text, with what the engine says of itself now."""
         for key, value in gauges.items():
             if key not in self._gauges:
-                self._gauges[key] = self._gauge(f"course:{key}", f"{key.replace('_', ' ')} now.")
+                self._gauges[key] = self._gauge(*MORE_GAUGES[key])
             self._gauges[key].set(value)
         for key, value in counters.items():
             if key not in self._counters:
-                name, text = f"course:{key}", f"{key.replace('_', ' ')} since the start."
+                name, text = MORE_COUNTERS[key]
                 self._counters[key] = Counter(name, text, ["model_name"], registry=self._registry).labels(self._model)
             self._counters[key].inc(value - self._seen.get(key, 0.0))
             self._seen[key] = value
