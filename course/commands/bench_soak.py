@@ -20,6 +20,7 @@ from course.errors import UserError
 RATE = 4.0  # requests/s
 PROMPT_TOKENS, OUTPUT_TOKENS = 96, 24
 KILL_EVERY_S = 8.0  # in the mean
+NUM_BLOCKS = 256  # few: all of them have soon been used, and a leak stands out against a small cache
 NUM_SAMPLES = 20  # rows of the table, however long it runs
 PATIENCE_S = 180.0
 
@@ -52,6 +53,7 @@ def bench_soak(args: Any) -> list[dict[str, Any]]:
     if not args.minutes > 0:
         raise UserError(f"--minutes must be positive, got {args.minutes}")
     command = [sys.executable, "-m", "course", "serve", "--mode", "disaggregated", "--port", "0"]
+    command += ["--num-blocks", str(NUM_BLOCKS)]
     before = shm_mb()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -104,7 +106,7 @@ class Soak:
         workload = build_workload(rows_from(poisson_arrivals(num, RATE), *lengths), max_new_tokens="exact")
         workload = with_prompt_tokens(workload, card.vocab_size or 1000)
         print(
-            f"{num} requests at {RATE:g}/s over {self._seconds:.0f} s; a worker is killed every {KILL_EVERY_S:g} s or so\n"
+            f"{num} requests at {RATE:g}/s over {self._seconds:.0f} s; a worker killed every {KILL_EVERY_S:g} s or so\n"
             f"{'s':>6}{'server MB':>11}{'workers MB':>12}{'processes':>11}{'files':>7}{'shm MB':>8}{'kills':>7}"
             f"{'finished':>10}{'lost':>6}",
             flush=True,
