@@ -250,6 +250,29 @@ def update(largest, total, scores):
     "largest of all, which is a number.",
 )
 update.mistake(
+    "what was seen as one more score",
+    text="""
+def update(largest, total, scores):
+    seen = torch.cat([largest[:, None], scores], dim=1)
+    new = seen.amax(dim=1)
+    return new, (seen - new[:, None]).exp().sum(dim=1)
+""",
+    caught_by=a_larger_score_comes,
+    nudge="All that was seen counts as a single score in your sum, the largest. There were more: `total` says how "
+    "much they weigh together.",
+)
+update.mistake(
+    "keeps the column",
+    text="""
+def update(largest, total, scores):
+    new = torch.maximum(largest[:, None], scores.amax(dim=1, keepdim=True))
+    return new, total[:, None] * (largest[:, None] - new).exp() + (scores - new).exp().sum(dim=1, keepdim=True)
+""",
+    caught_by=the_first_piece,
+    nudge="Your results are columns, [rows, 1]. One number for each row is wanted: [rows]. `keepdim=True` keeps the "
+    "axis.",
+)
+update.mistake(
     "in the dtype of the scores",
     replace=[("    return new_largest, total", "    return new_largest, total.to(scores.dtype)")],
     caught_by=scores_of_16_bits,
@@ -445,6 +468,23 @@ tiled_attention.mistake(
     replace=[("scores = scores.masked_fill(future, -math.inf)", "pass")],
     caught_by=one_tile,
     nudge="Queries see keys that come after them. In the last tile of a row, part of the scores must be hidden.",
+)
+tiled_attention.mistake(
+    "a mask as large as a full tile",
+    replace=[
+        ("torch.arange(left, left + scores.shape[1])", "torch.arange(left, left + tile)"),
+        ("torch.arange(top, top + len(mine))", "torch.arange(top, top + tile)"),
+    ],
+    caught_by=one_tile,
+    nudge="Your mask is as large as a full tile, and this one is smaller. `scores.shape` tells how many queries and "
+    "keys there are.",
+)
+tiled_attention.mistake(
+    "the largest as a row",
+    replace=[("(scores - largest[:, None]).exp()", "(scores - largest).exp()")],
+    caught_by=one_tile,
+    nudge="[rows, columns] - [rows] lines up the last axes, which are columns: every query gets the largest scores of "
+    "others. `largest[:, None]` is a column.",
 )
 tiled_attention.mistake(
     "hides itself",
@@ -1125,6 +1165,44 @@ merge.mistake(
     replace=[("share_a[:, None]", "share_a"), ("share_b[:, None]", "share_b"), ("total[:, None]", "total")],
     caught_by=two_parts_of_a_row,
     nudge="One share for each row of the outputs: `[:, None]` makes a column of it.",
+)
+merge.mistake(
+    "all rows in one lse",
+    text="""
+def merge(output_a, lse_a, output_b, lse_b):
+    lse = torch.logsumexp(torch.cat([lse_a, lse_b]), dim=0)
+    return (lse_a - lse).exp()[:, None] * output_a + (lse_b - lse).exp()[:, None] * output_b, lse
+""",
+    caught_by=two_parts_of_a_row,
+    nudge="`torch.cat` puts the rows of both parts into one long line, and you sum over all of them. Each row has its "
+    "own lse: `torch.stack` keeps them apart.",
+)
+merge.mistake(
+    "parts of the joint lse",
+    text="""
+def merge(output_a, lse_a, output_b, lse_b):
+    lse = torch.logaddexp(lse_a, lse_b)
+    return (lse_a / lse)[:, None] * output_a + (lse_b / lse)[:, None] * output_b, lse
+""",
+    caught_by=two_parts_of_a_row,
+    nudge="A ratio of logarithms. The share of a part is the ratio of the sums: exp(lse of the part - lse of both).",
+)
+merge.mistake(
+    "the larger of two tensors by Python",
+    replace=[("torch.maximum(lse_a, lse_b)", "max(lse_a, lse_b)")],
+    caught_by=two_parts_of_a_row,
+    nudge="Python's `max` asks which of two tensors is larger as a whole. `torch.maximum` compares row by row.",
+)
+merge.mistake(
+    "keeps the column",
+    text="""
+def merge(output_a, lse_a, output_b, lse_b):
+    lse_a, lse_b = lse_a[:, None], lse_b[:, None]
+    lse = torch.logaddexp(lse_a, lse_b)
+    return (lse_a - lse).exp() * output_a + (lse_b - lse).exp() * output_b, lse
+""",
+    caught_by=two_parts_of_a_row,
+    nudge="The outputs are right, and your lse is a column, [rows, 1]. One number for each row is wanted: [rows].",
 )
 merge.mistake(
     "output alone",

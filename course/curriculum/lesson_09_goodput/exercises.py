@@ -68,6 +68,13 @@ def each_is_sent_in_its_turn(rng: np.random.Generator) -> Cases:
         )
 
 
+@open_loop.check(hint="Draw from the `rng` that you are given, and from nothing else.")
+def the_seed_decides(rng: np.random.Generator) -> Cases:
+    seed = int(rng.integers(99))
+    first = yield call(4, 2.0, seed, 0.0)
+    yield call(4, 2.0, seed, 0.0).returns(first)
+
+
 @open_loop.check(hint="Users do not know how the server is doing. The times may not depend on what `send` hands back.")
 def nobody_waits_for_an_answer(rng: np.random.Generator) -> Cases:
     for num in (2, 6):
@@ -87,6 +94,11 @@ def the_rate_is_right(rng: np.random.Generator) -> Cases:
         yield call(2000, rate, int(rng.integers(99)), 0.0).satisfies(near_the_rate, said)
 
 
+def waits_for_the_first(times_s: Any) -> bool:
+    """Nobody is there yet at time 0."""
+    return bool(times_s[0] > 0)
+
+
 @open_loop.check(hint="Exponential gaps: many are short, a few are long. Their spread is as large as their mean.")
 def gaps_are_exponential(rng: np.random.Generator) -> Cases:
     def spread_as_mean(got: Any) -> bool:
@@ -95,13 +107,14 @@ def gaps_are_exponential(rng: np.random.Generator) -> Cases:
 
     said = "The gaps must be exponentially distributed: about a tenth of them shorter than a tenth of the mean."
     yield call(2000, 3.0, int(rng.integers(99)), 0.0).satisfies(spread_as_mean, said)
+    first = "A gap comes before the first request, too."
+    yield call(1, 3.0, int(rng.integers(99)), 0.0).satisfies(waits_for_the_first, first)
 
 
 @open_loop.check(hint="Draw from the `rng` that you are given, and from nothing else.")
-def the_seed_decides(rng: np.random.Generator) -> Cases:
+def another_seed_gives_other_times(rng: np.random.Generator) -> Cases:
     seed = int(rng.integers(99))
     first = yield call(4, 2.0, seed, 0.0)
-    yield call(4, 2.0, seed, 0.0).returns(first)
     other = yield call(4, 2.0, seed + 1, 0.0)
     expect(other != first, "Another seed must give other times.")
 
@@ -152,6 +165,18 @@ open_loop.mistake(
     nudge="All are sent at the same time. That is a batch job, not users.",
 )
 open_loop.mistake(
+    "the first at 0",
+    text="""
+def open_loop(num, rate, rng, send):
+    time_s = 0.0
+    for _ in range(num):
+        send(time_s)
+        time_s += rng.exponential(1 / rate)
+""",
+    caught_by=gaps_are_exponential,
+    nudge="The first one is sent at 0. There is a gap before it, too: draw, then send.",
+)
+open_loop.mistake(
     "equal gaps",
     replace=[("rng.exponential(1 / rate)", "1 / rate")],
     caught_by=gaps_are_exponential,
@@ -173,7 +198,8 @@ open_loop.mistake(
     "one too few",
     replace=[("range(num)", "range(1, num)")],
     caught_by=each_is_sent_in_its_turn,
-    nudge="`range(1, num)` has num - 1 numbers.",
+    nudge="Another number of them is sent. `range(1, num)` has num - 1 numbers; and a loop that ends when the time is "
+    "up ends by chance.",
 )
 open_loop.mistake(
     "returns the times and sends nothing",
@@ -196,7 +222,7 @@ def open_loop(num, rate, rng, send):
 open_loop.mistake(
     "a generator of its own",
     replace=[("    time_s = 0.0\n", "    time_s, rng = 0.0, np.random.default_rng(0)\n")],
-    caught_by=the_seed_decides,
+    caught_by=another_seed_gives_other_times,
     nudge="You make a generator of your own, so every load is the same one. Draw from `rng`.",
 )
 open_loop.alternative(
@@ -461,6 +487,19 @@ attainment.mistake(
     nudge="That is how many are good. A share is a part of all.",
 )
 attainment.mistake(
+    "attributes of a tuple",
+    text="""
+def attainment(requests, ttft_slo_s, tpot_slo_s):
+    good = 0
+    for request in requests:
+        ttft_s = request.token_times_s[0] - request.arrival_s
+        good += ttft_s <= ttft_slo_s
+    return good / len(requests)
+""",
+    caught_by=one_request,
+    nudge="A request is a tuple of three here. Take it apart: `for arrival_s, times_s, finished in requests`.",
+)
+attainment.mistake(
     "in percent",
     replace=[("good / max", "100 * good / max")],
     caught_by=one_request,
@@ -527,6 +566,8 @@ def against_a_server(
 
     def attainment_at(rate: float) -> float:
         tried.append(rate)
+        if len(tried) > 2000:
+            raise RuntimeError("2,000 rates have been tried, and there is no end")
         if rate == knee:
             return goal
         return goal + (1 - goal) * (1 - rate / knee) if rate < knee else goal * (knee / rate) ** 2
@@ -605,7 +646,7 @@ def few_rates_are_tried(rng: np.random.Generator) -> Cases:
     needed = round(math.log2(high / 0.125)) + 1
 
     def is_few(got: Any) -> bool:
-        return bool(got <= needed + 1)
+        return bool(got <= 2 * needed + 1)
 
     said = f"From 0 to {high:g}, to within 0.125: {needed} trials are enough, the first at {high:g}."
     yield call(float(rng.uniform(2, 9)), 0.9, high, 0.125, "rates tried").satisfies(is_few, said)
@@ -670,6 +711,43 @@ goodput.mistake(
     replace=[("    while high - low > tolerance:\n", "    if high - low > tolerance:\n")],
     caught_by=between_good_and_bad,
     nudge="That halves once. Go on while the interval is wider than `tolerance`.",
+)
+goodput.mistake(
+    "whole rates",
+    replace=[("(low + high) / 2", "(low + high) // 2")],
+    caught_by=between_good_and_bad,
+    nudge="`//` cuts the middle down to a whole number. When low and high are neighbours it is low again, for ever.",
+)
+goodput.mistake(
+    "only down",
+    text="""
+def goodput(attainment_at, goal, high, tolerance):
+    while attainment_at(high) < goal and high > tolerance:
+        high /= 2
+    return high
+""",
+    caught_by=between_good_and_bad,
+    nudge="You halve the rate until it is good. Between that one and the one before, which was not, there may be a "
+    "better one.",
+)
+goodput.mistake(
+    "near the goal",
+    text="""
+def goodput(attainment_at, goal, high, tolerance):
+    low = 0.0
+    while True:
+        middle = (low + high) / 2
+        found = attainment_at(middle)
+        if abs(found - goal) < tolerance:
+            return middle
+        if found >= goal:
+            low = middle
+        else:
+            high = middle
+""",
+    caught_by=between_good_and_bad,
+    nudge="You stop when attainment is near the goal. The tolerance is in requests per second: how wide is the "
+    "interval of rates?",
 )
 goodput.mistake(
     "the attainment",
@@ -867,6 +945,12 @@ cheapest.mistake(
     replace=[("return best, needed[best]", "return best")],
     caught_by=somebody_waits,
     nudge="The number of GPUs is wanted, too: a pair of name and number.",
+)
+cheapest.mistake(
+    "the number alone",
+    replace=[("return best, needed[best]", "return needed[best]")],
+    caught_by=somebody_waits,
+    nudge="Of which system? A pair of name and number is wanted.",
 )
 cheapest.mistake(
     "divides by a goodput of 0",
