@@ -521,6 +521,23 @@ handover.mistake(
     nudge="That is one pair of lists. A list of pairs of numbers is wanted: `zip` makes it.",
 )
 handover.mistake(
+    "a dictionary of pairs",
+    replace=[("return list(zip(blocks, table, strict=True))", "return dict(zip(blocks, table, strict=True))")],
+    caught_by=one_sequence_moves,
+    nudge="The blocks are the right ones. A list is asked for, of pairs: `list(zip(…))` makes it.",
+)
+handover.mistake(
+    "frees block by block",
+    replace=[
+        (
+            "        self.source.free(blocks)\n",
+            "        for block in blocks:\n            self.source.free(block)\n",
+        )
+    ],
+    caught_by=one_sequence_moves,
+    nudge="`free` takes a list of blocks: give it all of them at once.",
+)
+handover.mistake(
     "an iterator of pairs",
     replace=[("return list(zip(blocks, table, strict=True))", "return zip(blocks, table, strict=True)")],
     caught_by=one_sequence_moves,
@@ -588,6 +605,18 @@ handover.mistake(
     ],
     caught_by=the_target_is_full,
     nudge="Nobody else runs while you wait, so no room is ever made. Say None; you will be asked again.",
+)
+handover.mistake(
+    "an error for an answer",
+    replace=[("            return None\n", '            raise ValueError("the target is full")\n')],
+    caught_by=the_target_is_full,
+    nudge="That a worker is full is nothing unusual, and an error would stop everybody. Say None.",
+)
+handover.mistake(
+    "False for no",
+    replace=[("            return None\n", "            return False\n")],
+    caught_by=the_target_is_full,
+    nudge="It is a no, and the caller waits for None.",
 )
 handover.mistake(
     "takes what there is",
@@ -971,6 +1000,12 @@ split.mistake(
     nudge="`move` is a whole handover: the source's blocks are free when it returns. You free them a second time.",
 )
 split.mistake(
+    "position and token exchanged",
+    replace=[("(decode_worker.step(answer[-1], position, table)", "(decode_worker.step(position, answer[-1], table)")],
+    caught_by=two_tokens,
+    nudge="`step(token, position, table)`: first the token, then where it stands.",
+)
+split.mistake(
     "a generator",
     text="""
 def serve_split(prompt, max_new_tokens, prefill_worker, decode_worker, move):
@@ -1066,7 +1101,7 @@ def one_layer(rng: np.random.Generator) -> Cases:
 
 @exposed_s.check(hint="While one layer is under way, the next is sent. Who waits for the last bit?")
 def bits_are_under_way(rng: np.random.Generator) -> Cases:
-    yield exposed(1.0, 2.0, 2, 0.5)
+    yield exposed(1.0, 2.0, 2, 2.0)
     yield exposed(float(rng.integers(1, 9)), 4.0, int(rng.integers(3, 9)), float(rng.integers(1, 9)) / 10)
 
 
@@ -1133,6 +1168,12 @@ exposed_s.mistake(
     replace=[(" + latency_s", " + latency_s * num_layers")],
     caught_by=bits_are_under_way,
     nudge="The layers do not wait for one another to arrive: only the last one's latency is left.",
+)
+exposed_s.mistake(
+    "under way while it is sent",
+    replace=[("(1 - share) * prefill_s) + latency_s", "(1 - share) * prefill_s, latency_s)")],
+    caught_by=bits_are_under_way,
+    nudge="First everything is sent, then the last bit is under way: one after the other, so add.",
 )
 exposed_s.alternative(
     """
