@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from course.serving.actions import Action, RunBatch, StartTransfer
 from course.serving.batch import Batch, TokenResult
@@ -66,13 +66,17 @@ class WatchedCluster(Cluster):
     """A cluster that keeps a `History`. Steps that an instance never finished are not in it."""
 
     def __init__(
-        self, instances: Iterable[Instance], router: Router | None = None, decode_router: Router | None = None
+        self,
+        instances: Iterable[Instance],
+        router: Router | None = None,
+        decode_router: Router | None = None,
+        **options: Any,
     ) -> None:
         self.history = History()
         self._began: dict[Batch, tuple[float, tuple[ChunkRun, ...]]] = {}
         self._num_steps: dict[Batch, int] = {}  # of the batch that runs, as far as reported
         self._moving: dict[int, Move] = {}
-        super().__init__(instances, router, decode_router)
+        super().__init__(instances, router, decode_router, **options)
         self.history.roles = {instance.id: instance.role for instance in self.instances.values()}
 
     def decide(self, now_s: float) -> list[Action]:

@@ -1,5 +1,5 @@
 # draft
-# ruff: noqa: D100, E501, F401, F821
+# ruff: noqa: D100, E402, E501, F401, F821
 # mypy: ignore-errors
 
 # %% [markdown]
@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from IPython.display import SVG
 
-from course.curriculum.lesson_11_disaggregation import explorer, remedies
+from course.curriculum.lesson_11_disaggregation import explorer, live, remedies
 from course.curriculum.lesson_11_disaggregation.memories import Pool, Worker, draw_pools, move_between
 from course.engine.local import LocalEngine
 from course.exercises import exercise, scorecard, start
-from course.figures import token_gaps, token_gaps_summary
+from course.figures import WatchedCluster, timeline, token_gaps, token_gaps_summary
 from course.model.loading import load_model
 from course.simulator.shapes import load_shape
 
@@ -292,6 +292,152 @@ explorer.explorer(transfer_s, exposed_s)
 # </details>
 
 # %% [markdown]
+# ## In two processes
+#
+# Now for real. A worker is a process of its own: one core, the model, a memory. Your kernel decides who does what, with the
+# control plane that you know, and passes numbers on. The engine's handover is
+# [`transfer.py`](../course/serving/transfer.py): your three methods, and what happens if a worker dies.
+#
+# First **together**, so that there is something to compare with. Anna and Ben of lesson 00 read along, and four letters of
+# about 1,100 tokens arrive. Starting takes a few seconds.
+
+# %% tags=["nbval-ignore-output"]
+import os
+import signal
+
+from course.engine.disaggregated import DisaggregatedEngine
+
+shared = DisaggregatedEngine(
+    "tiny", ("mixed", "mixed"), schedulers={"mixed": "prefill-first"}, make_cluster=WatchedCluster
+)
+print(*shared.workers, sep="\n")
+
+# %% tags=["nbval-ignore-output"]
+live.warm_up(shared)  # the first time is always slow
+answers = live.burst(shared)
+prompts_first = shared.recorder.records
+print("together, prompts first:   ", live.say(prompts_first))
+
+live.use(shared, "chunked-prefill")
+assert live.burst(shared) == answers
+in_chunks = shared.recorder.records
+print("together, prompts in chunks:", live.say(in_chunks))
+
+# %% [markdown]
+# With prompts first, a letter stops whoever reads on that worker. In chunks the longest pause is shorter, and there are
+# many of them.
+#
+# **Predict:** now apart. How long is the longest pause? What is the slowest letter's TTFT? And are the tokens the same?
+
+# %% tags=["nbval-ignore-output"]
+split = DisaggregatedEngine("tiny", ("prefill", "decode"), make_cluster=WatchedCluster)
+live.warm_up(split)
+assert live.burst(split) == answers
+apart = split.recorder.records
+print("apart:                     ", live.say(apart))
+
+# %% tags=["nbval-ignore-output"]
+streams = {"prompts first": prompts_first[0], "in chunks": in_chunks[0], "apart": apart[0]}
+pause_s = max(np.diff(prompts_first[0].token_times_s))
+assert max(np.diff(apart[0].token_times_s)) < 0.5 * pause_s
+token_gaps(
+    {name: record.token_times_s for name, record in streams.items()},
+    limit_s=pause_s / 2,
+    title="Anna's answer, three times",
+)
+
+# %% [markdown]
+# All six answers have the same tokens all three times, and Anna's stall is cured. Not by magic: her tokens come from a
+# worker that never sees a prompt. Look who worked when.
+
+# %% tags=["nbval-ignore-output"]
+timeline(apart, split.cluster.history, "Two real workers, apart")
+
+# %% [markdown]
+# The letters stand in line at one worker, where two had read them before: that is the price, in TTFT.
+#
+# ## What moved
+#
+# The engine keeps a record of each move. Here are those of the burst.
+
+# %% tags=["nbval-ignore-output"]
+moves = list(split.traffic.totals.records)[-6:]
+for move in moves:
+    print(live.say_move(move))
+prefill_s = max(apart[2].token_times_s[0] - apart[2].arrival_s, 1e-9)
+letter = next(move for move in moves if move.request_id == apart[2].request_id)
+print(f"a letter's move: {(letter.end_s - letter.start_s) / prefill_s:.1%} of its prefill")
+assert letter.num_bytes == letter.num_blocks * 16 * 6144  # bytes per token of the tiny model, as in the table above
+
+# %% [markdown]
+# Through the memory of one machine, a move is nearly free. To watch one, we need a slower link. The engine can pretend:
+# here it lets through 10 MB per second, a fifth of the tiny model's break-even.
+
+# %% tags=["nbval-ignore-output"]
+split.traffic.throttle.bandwidth_gb_s = 0.01
+live.start_over(split)
+split.generate(model.encode(live.LETTER)[:160], 2, ignore_end=True)
+move = split.traffic.totals.records[-1]
+for time_s, num_blocks in move.arrived:
+    print(f"{1e3 * (time_s - move.start_s):>6.1f} ms: {num_blocks:>2} of {move.num_blocks} blocks are there")
+expected_s = transfer_s(160, 6, 4, 32, gbit_s=0.08, element_bytes=4)
+print(f"your transfer_s says {1e3 * expected_s:.1f} ms")
+assert 0.99 * expected_s < move.end_s - move.start_s < expected_s + 0.5
+split.traffic.throttle.bandwidth_gb_s = None
+
+# %% [markdown]
+# The difference is messages: the engine sends a block, hears that it has arrived, and sends the next.
+
+# %% [markdown]
+# ## Kill a worker
+#
+# Two can break where one could before. Somebody reads; in the middle, we kill the process that writes for her: no goodbye,
+# no clean-up, as when a machine loses power. Her keys and values are gone. **Predict** what she sees.
+
+# %% tags=["nbval-ignore-output"]
+live.start_over(split)
+[whole] = LocalEngine("tiny").generate("A dictionary maps", 60, ignore_end=True)
+[reader] = split.submit("A dictionary maps", 60, ignore_end=True)
+while len(reader.tokens) < 25:
+    split.advance()
+victim = split.workers[1]
+os.kill(victim.pid, signal.SIGKILL)
+print(f"killed {victim} after {len(reader.tokens)} tokens")
+
+# %% tags=["nbval-ignore-output"]
+while split.num_unfinished:
+    split.advance()
+assert reader.tokens == whole.tokens
+[record] = split.recorder.records
+lost = split.statistics
+print(f"{len(reader.tokens)} tokens, all as without the accident; {lost.num_recomputed_tokens} computed again")
+print(f"longest pause {1e3 * max(np.diff(record.token_times_s)):.0f} ms")
+for event in lost.events:
+    print("  ", event.what)
+
+# %% [markdown]
+# A pause, and no token lost or repeated. The control plane knows the prompt and all tokens so far; only keys and values were
+# lost, and these can be computed again: a prefill of prompt *and* answer, on the prefill worker, a handover, and on it goes
+# on a new decode worker. The same is true of every state of a move, and that is what the commit is for: at each moment one
+# worker, and only one, has the copy that counts.
+#
+# ## Where splitting loses
+#
+# Eight letters, and to each a yes or a no. Nobody reads along, so there is nobody to protect.
+
+# %% tags=["nbval-ignore-output"]
+for name, engine in (("together", shared), ("apart", split)):
+    took_s, shares = live.letters(engine)
+    each = " and ".join(f"{share:.0%}" for share in shares)
+    print(f"{name:>8}: {took_s:.1f} s; the workers computed {each} of the prompts")
+assert shares == [1.0, 0.0]
+shared.close()
+split.close()
+
+# %% [markdown]
+# Apart, one worker computes all letters and the other looks on. The other way round, with short prompts and long answers, it
+# is the prefill worker that has nothing to do. Splitting adds no capacity; it decides what the capacity is for.
+#
 # ## What got worse
 #
 # - **Prompts wait longer.** One worker reads what two read before. TTFT pays, as soon as prompts come close together.
