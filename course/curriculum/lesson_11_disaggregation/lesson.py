@@ -426,6 +426,7 @@ for event in lost.events:
 # Eight letters, and to each a yes or a no. Nobody reads along, so there is nobody to protect.
 
 # %% tags=["nbval-ignore-output"]
+live.use(shared, "prefill-first")  # whole prompts: the quickest for both
 for name, engine in (("together", shared), ("apart", split)):
     took_s, shares = live.letters(engine)
     each = " and ".join(f"{share:.0%}" for share in shares)
