@@ -311,3 +311,37 @@ def test_what_to_do_with_25_gbit() -> None:
     assert all(one < other for one, other in zip(short_stay, together, strict=True))
     in_8_bits = figures(remedies.serve(layers, limit=128, transfer_s=remedies.in_8_bits()))
     assert in_8_bits[2] < short_stay[2]
+
+
+# in two processes
+
+
+def test_apart_no_reader_shares_a_step_with_a_prompt_and_every_token_is_as_alone() -> None:
+    from course.curriculum.lesson_11_disaggregation import live
+    from course.engine.disaggregated import DisaggregatedEngine
+    from course.figures import WatchedCluster
+    from course.model.recipe import Recipe
+
+    exact = Recipe("tiny", dtype="float64")
+    local = LocalEngine(load_model("tiny", dtype="float64"))
+    with DisaggregatedEngine(exact, ("prefill", "decode"), make_cluster=WatchedCluster) as split:
+        assert live.burst(split) == live.burst(local)
+        assert isinstance(split.cluster, WatchedCluster)
+        history = split.cluster.history
+        assert {chunk.is_prefill for step in history.steps if step.instance_id == 1 for chunk in step.chunks} == {False}
+        assert len(history.moves) == 6
+        moves = list(split.traffic.totals.records)
+        assert [move.num_blocks for move in moves[2:]] == [72] * 4
+        assert "72 blocks, 14.16 MB" in live.say_move(moves[-1])
+        assert "longest pause" in live.say(split.recorder.records)
+        assert live.letters(split)[1] == [1.0, 0.0]
+        split.cluster.check_integrity()
+
+
+def test_wherever_the_writer_is_killed_the_reader_gets_the_same_tokens() -> None:
+    """Computed again in one piece, in single precision: the next token is the same after each of the sixty."""
+    engine = LocalEngine("tiny")
+    prompt = load_model("tiny").encode("A dictionary maps")
+    [whole] = engine.generate([prompt], 60, ignore_end=True)
+    again = engine.generate([prompt + whole.tokens[:done] for done in range(1, 60)], 1, ignore_end=True)
+    assert [answer.tokens[0] for answer in again] == whole.tokens[1:]

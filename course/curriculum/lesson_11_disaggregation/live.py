@@ -14,6 +14,7 @@ from course.curriculum.lesson_00_start_here.burst import (
     slowest_start_s,
 )
 from course.engine.disaggregated import DisaggregatedEngine
+from course.engine.front import Engine
 from course.engine.transfer.record import TransferRecord
 from course.figures import History, WatchedCluster
 from course.metrics.latency import tpot_s
@@ -23,14 +24,14 @@ from course.serving.schedulers import make_scheduler
 LETTER = LONG_PROMPTS[0]
 
 
-def start_over(engine: DisaggregatedEngine) -> None:
+def start_over(engine: Engine) -> None:
     """Time 0 is now, and nothing is recorded yet, nor watched."""
     engine.start_over()
     if isinstance(engine.cluster, WatchedCluster):
         engine.cluster.history = History(roles=engine.cluster.history.roles)
 
 
-def burst(engine: DisaggregatedEngine) -> list[list[int]]:
+def burst(engine: Engine) -> list[list[int]]:
     """Lesson 00's readers, and four letters that arrive while they read; the tokens of all answers."""
     start_over(engine)
     [anna] = engine.submit(READERS[0], 80, SAMPLING, ignore_end=True)
@@ -45,7 +46,7 @@ def burst(engine: DisaggregatedEngine) -> list[list[int]]:
     return [answer.tokens for answer in (anna, ben, *letters)]
 
 
-def letters(engine: DisaggregatedEngine) -> tuple[float, list[float]]:
+def letters(engine: Engine) -> tuple[float, list[float]]:
     """Eight letters at once, answers of two tokens: seconds until all are done, and each worker's share of them."""
     start_over(engine)
     engine.generate([*LONG_PROMPTS, *LONG_PROMPTS], 2, ignore_end=True)
@@ -57,7 +58,7 @@ def letters(engine: DisaggregatedEngine) -> tuple[float, list[float]]:
     return last_s, [count / sum(tokens.values()) for count in tokens.values()]
 
 
-def warm_up(engine: DisaggregatedEngine) -> None:
+def warm_up(engine: Engine) -> None:
     """One prompt for each worker: what is done for the first time is slow."""
     engine.generate([LETTER, LETTER], 4, ignore_end=True)
 

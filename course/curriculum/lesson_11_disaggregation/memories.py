@@ -44,7 +44,7 @@ def draw_pools(
         lost = set(range(pool.num_blocks)) - owners.keys() - set(pool.free_blocks)
         wrong = dict.fromkeys(lost, "lost") | dict.fromkeys(owners.keys() & set(pool.free_blocks), "free")
         states.append(PoolState(name, [""] * pool.num_blocks, owners, wrong))
-    return two_pools(*states)
+    return two_pools(states[0], states[1])
 
 
 class Worker:
