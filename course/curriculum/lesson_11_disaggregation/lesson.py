@@ -386,7 +386,8 @@ assert 0.99 * expected_s < move.end_s - move.start_s < expected_s + 0.5
 split.traffic.throttle.bandwidth_gb_s = None
 
 # %% [markdown]
-# The difference is messages: the engine sends a block, hears that it has arrived, and sends the next.
+# The difference is messages: the engine sends a block, hears that it has arrived, and sends the next. (With
+# `layerwise=True` it sends layers while others are computed. Try it.)
 
 # %% [markdown]
 # ## Kill a worker
@@ -432,13 +433,18 @@ for name, engine in (("together", shared), ("apart", split)):
     each = " and ".join(f"{share:.0%}" for share in shares)
     print(f"{name:>8}: {took_s:.1f} s; the workers computed {each} of the prompts")
 assert shares == [1.0, 0.0]
-shared.close()
-split.close()
 
 # %% [markdown]
 # Apart, one worker computes all letters and the other looks on. The other way round, with short prompts and long answers, it
 # is the prefill worker that has nothing to do. Splitting adds no capacity; it decides what the capacity is for.
 #
+# That was the last run. Closing an engine ends its processes. They also end with your kernel, whatever happens to it.
+
+# %%
+shared.close()
+split.close()
+
+# %% [markdown]
 # ## What got worse
 #
 # - **Prompts wait longer.** One worker reads what two read before. TTFT pays, as soon as prompts come close together.
@@ -473,7 +479,7 @@ print("  and a cache of 8 bits:   ", remedies.serve(layers, limit=128, transfer_
 # 120 requests, many short and some long, 8 a second. In one piece, splitting is a disaster. Layer by layer it is about
 # as good as together. With short prompts left where their answers are written it is better than together, in all three
 # numbers, on a network that every cloud has. The last step is called **conditional disaggregation**: a prompt that would
-# hardly disturb anybody need not move.
+# hardly disturb anybody need not move. (`DisaggregatedEngine(short_prompts_stay=128)` does it for real.)
 #
 # And then the model itself. What does a token leave behind?
 
