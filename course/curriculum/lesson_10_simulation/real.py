@@ -12,6 +12,7 @@ import numpy as np
 from course.engine.local import LocalEngine
 from course.engine.profiling import Recording, StepShape
 from course.engine.replay import serve as replay
+from course.engine.texts import Token
 from course.metrics.latency import tpot_s, ttft_s
 from course.metrics.record import Outcome, RequestRecord
 from course.model.loading import Model
@@ -156,12 +157,15 @@ class JumpingEngine(LocalEngine):
         scheduler, clock = prompts_first(), self.own_time
         super().__init__(model, scheduler, num_blocks=NUM_BLOCKS, block_size=BLOCK_TOKENS, clock=clock)
 
-    def rest_until(self, time_s: float | None) -> None:
-        """Let the clock stand at ``time_s``; the scheduler never asks to be woken."""
-        if time_s is None:
-            self.cluster.check_not_stalled()
-        else:
-            self.own_time.jumped_s += max(0.0, time_s - self.now_s)
+    def advance(self, until_s: float | None = None) -> list[Token]:
+        """A step, or where nothing can run, a jump to ``until_s``; the scheduler never asks to be woken."""
+        tokens = self.step()
+        if tokens is None:
+            if until_s is None:
+                self.cluster.check_not_stalled()
+            else:
+                self.own_time.jumped_s += max(0.0, until_s - self.now_s)
+        return tokens or []
 
 
 def on_the_engine(model: Model, workload: Workload, runs: int = 2) -> list[RequestRecord]:
