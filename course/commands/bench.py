@@ -18,12 +18,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
         "what",
-        choices=["engine", "step", "prediction", "simulator", "explorers", "gpu", "soak"],
+        choices=["engine", "step", "prediction", "simulator", "explorers", "gpu", "disaggregation", "soak"],
         help="engine: throughput and latencies beside transformers; step: where a decode step's time goes; "
         "prediction: the virtual clock beside the wall clock, same requests; "
         "simulator: the virtual clock beside a plain loop of the same rules, up to a million requests; "
         "explorers: from a moved slider to its picture, in every lesson (takes no option but --json); "
         "gpu: decode and prefill of a 1B model beside what the GPU reaches (takes no option but --json); "
+        "disaggregation: prefill and decode on both of two workers, or each on its own; "
         "soak: a disaggregated server under load while its workers are killed (--minutes)",
     )
     parser.add_argument("--model", choices=["tiny", "small"], default="tiny", help="shape, with random weights")
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.json)
     kinds = {"engine": bench_engine, "step": bench_step, "prediction": bench_prediction}
     kinds |= {"simulator": bench_simulator, "explorers": bench_explorers, "gpu": bench_gpu, "soak": bench_soak}
+    kinds |= {"disaggregation": bench_disaggregation}
     rows = kinds[args.what](args)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
@@ -70,6 +72,13 @@ def bench_explorers(args: argparse.Namespace) -> list[dict[str, Any]]:
     from course.commands import bench_explorers
 
     return bench_explorers.bench_explorers()
+
+
+def bench_disaggregation(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Prefill and decode together or apart."""
+    from course.commands import bench_disaggregation
+
+    return bench_disaggregation.bench_disaggregation(args)
 
 
 def bench_gpu(args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 
 from course.engine.front import Engine
 from course.engine.texts import Texts, Token
-from course.engine.transfer import carrier_class
+from course.engine.transfer.choice import CARRIERS, choose_carrier
 from course.engine.transfer.link import Throttle
 from course.engine.transfer.record import TransferTotals
 from course.engine.transfer.traffic import Traffic
@@ -28,6 +28,7 @@ from course.engine.workers.statistics import Statistics
 from course.engine.workers.waker import Waker
 from course.errors import UserError
 from course.model.recipe import Recipe
+from course.model.transformer import check_device
 from course.serving.actions import Action, RunBatch, StartTransfer, StopTransfer
 from course.serving.cluster import Cluster
 from course.serving.instance import Instance, Role
@@ -53,7 +54,7 @@ class DisaggregatedEngine(Engine):
         schedulers: by role, a policy's name or a function that makes one; see ``SCHEDULERS`` for the rest.
         num_blocks: blocks of KV cache, of each worker or one number for all; block_size: tokens per block.
         prefix_cache: whether prompts and answers that begin alike share their blocks.
-        carrier: how keys and values move; see `course.engine.transfer`.
+        carrier: how keys and values move, see `course.engine.transfer`; by default the fastest for the devices.
         bandwidth_gb_s, latency_us: of a slower link to stand in for the real one (10^9 bytes per second).
         layerwise: send each layer while the next is computed, where the receiver has room.
         short_prompts_stay: prompts of at most so many tokens are computed by the workers that decode.
@@ -80,7 +81,7 @@ class DisaggregatedEngine(Engine):
         num_blocks: int | Sequence[int] = 1024,
         block_size: int = 16,
         prefix_cache: bool = False,
-        carrier: str = "shared-memory",
+        carrier: str | None = None,
         bandwidth_gb_s: float | None = None,
         latency_us: float = 0.0,
         layerwise: bool = False,
@@ -103,6 +104,7 @@ class DisaggregatedEngine(Engine):
         self._layerwise = layerwise
         self._losses: dict[ServedSequence, int] = {}
         stations = _stations(roles, devices, num_blocks)
+        carrier = choose_carrier(carrier, [station.device for station in stations])
         instances = [self._new_instance(station) for station in stations]
         if short_prompts_stay and router is None:
             router = ShortPromptsStay(short_prompts_stay)
@@ -114,7 +116,7 @@ class DisaggregatedEngine(Engine):
             Throttle(bandwidth_gb_s, latency_us),
             num_layers,
             token_bytes * block_size // num_layers,
-            carrier_class(carrier).needs_both_ends,
+            CARRIERS[carrier].needs_both_ends,
             lambda: self.now_s,
         )
         self.crew = Crew(recipe, stations, block_size, token_bytes, carrier, on_start)
@@ -340,6 +342,8 @@ def _stations(roles: Sequence[Role], devices: str | Sequence[str], num_blocks: i
     for name, values in (("devices", each_device), ("num_blocks", each_num)):
         if len(values) != len(roles):
             raise UserError(f"{name} has {len(values)} values for {len(roles)} workers; give one for each, or one")
+    for device in each_device:
+        check_device(device)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     on_cpu = count()
     return [

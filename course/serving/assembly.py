@@ -25,11 +25,15 @@ class Decision(NamedTuple):
 
 
 def assemble(instance: Instance, plan: Plan, batch: Batch) -> None:
-    """Put the decodes and the chunks of the plan into the batch. Preemptions have been made already."""
+    """Put the decodes and the chunks of the plan into the batch. Preemptions have been made already.
+
+    Cached prefixes are taken first: whatever grows may evict them, and the plan counts on them.
+    """
+    if plan.chunks:
+        _admit(instance, plan, batch)
     if plan.decode_all:
         _decode_all(instance, batch)
     if plan.chunks:
-        _admit(instance, plan, batch)
         _fill(instance, plan, batch)
     batch.holds = _horizon(instance, plan, batch)
 

@@ -18,11 +18,10 @@ class KVTransfer(ABC):
     and the engine tries again. `pull` returns when the piece has arrived.
     """
 
-    needs_both_ends = False  # whether the source has to push what the target pulls
-
-    def __init__(self, number: int, cache: KVCache) -> None:
+    def __init__(self, number: int, cache: KVCache, rendezvous: str = "") -> None:
         self.number = number
         self.cache = cache
+        self.rendezvous = rendezvous  # host and port of the engine's store, where workers find each other
 
     def offer(self) -> bytes:
         """What others need to know to reach this cache."""
@@ -32,8 +31,8 @@ class KVTransfer(ABC):
         """Another worker's blocks lie in this process's address space; comes from the thread that reads."""
         raise RuntimeError("this carrier shares no memory")
 
-    def meet(self, peer: int, offer: bytes) -> None:
-        """Another worker is there; this is its offer."""
+    def meet(self, peer: int, offer: bytes, num_blocks: int) -> None:
+        """Another worker is there; this is its offer, and so large is its cache."""
         return
 
     def part(self, peer: int) -> None:
@@ -45,7 +44,7 @@ class KVTransfer(ABC):
         """Bring a piece from the peer's cache into one's own."""
 
     def push(self, peer: int, piece: Piece) -> None:
-        """Send a piece that the peer pulls."""
+        """Send a piece that the peer pulls; only where both ends must lend a hand."""
         raise RuntimeError("this carrier needs no push")
 
 

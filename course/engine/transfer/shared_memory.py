@@ -15,8 +15,8 @@ class SharedMemory(KVTransfer):
     Nothing is allocated for a move, and the sender, who computes the next prompt meanwhile, does nothing at all.
     """
 
-    def __init__(self, number: int, cache: KVCache) -> None:
-        super().__init__(number, cache)
+    def __init__(self, number: int, cache: KVCache, rendezvous: str = "") -> None:
+        super().__init__(number, cache, rendezvous)
         self._blocks: dict[int, Tensor] = {}
 
     def map(self, peer: int, blocks: Tensor) -> None:

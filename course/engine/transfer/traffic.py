@@ -191,9 +191,9 @@ class Traffic:
             source.number, target.number, num_bytes, now_s, is_first=not shipment.has_begun
         )
         shipment.has_begun = True
-        target.send(Pull(shipment.transfer.id, source.number, piece))
+        target.send(Pull(source.number, piece))
         if self._needs_both_ends:
-            source.send(Push(shipment.transfer.id, target.number, piece))
+            source.send(Push(target.number, piece))
 
     def _next_piece(self, shipment: Shipment) -> Piece:
         """Of the layers that are ready as many blocks as a piece may have."""
@@ -207,7 +207,7 @@ class Traffic:
         count = max(1, most_bytes // ((last - first) * self._block_bytes))
         begin = shipment.num_blocks_sent
         chosen = slice(begin, begin + count)
-        return Piece(first, last, record.source_blocks[chosen], record.target_blocks[chosen])
+        return Piece(shipment.transfer.id, first, last, record.source_blocks[chosen], record.target_blocks[chosen])
 
     def _end(self, shipment: Shipment, outcome: str) -> list[Action]:
         del self._shipments[shipment.transfer.id]

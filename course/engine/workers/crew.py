@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from course.engine.transfer.choice import CARRIERS
 from course.engine.workers.handle import Worker, end_all
 from course.engine.workers.memory import anonymous_file
 from course.engine.workers.messages import Begin, Layout, Meet, Part
@@ -55,6 +57,8 @@ class Crew:
         self._at: dict[int, Worker] = {}
         self._memory: dict[int, int] = {}  # file descriptors by worker number
         self._num_born = 0
+        self._store: Any = None
+        self._rendezvous = self._open_store() if CARRIERS[carrier].needs_both_ends else ""
 
     @property
     def workers(self) -> list[Worker]:
@@ -118,14 +122,15 @@ class Crew:
         for descriptor in self._memory.values():
             os.close(descriptor)
         self._memory.clear()
+        self._store = None
 
     def _enter(self, instance: Instance, clock_s: float) -> Worker:
         station, number = self.stations[instance.id], self._num_born
         self._num_born += 1
         layout = Layout(station.num_blocks, self._block_size)
-        shares = station.device == "cpu" and self._carrier == "shared-memory"
+        shares = CARRIERS[self._carrier].maps_memory
         born = self._starter.start()
-        begin = Begin(number, station.device, station.core, layout, self._carrier, shares)
+        begin = Begin(number, station.device, station.core, layout, self._carrier, self._rendezvous, shares)
         worker = Worker(born, begin, instance, clock_s)
         if shares:
             self._memory[number] = anonymous_file(layout.num_blocks * layout.block_size * self._token_bytes)
@@ -138,6 +143,13 @@ class Crew:
         self._at[instance.id] = worker
         self._at = dict(sorted(self._at.items()))
         return worker
+
+    def _open_store(self) -> str:
+        """Where workers find each other: its address. The port is closed with the engine."""
+        import torch.distributed as dist
+
+        self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        return f"127.0.0.1:{self._store.port}"
 
     def _introduce(self, one: Worker, to: Worker) -> None:
         """Let a worker reach another one's cache."""

@@ -19,8 +19,9 @@ class Layout(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Part of a transfer: layers ``first_layer`` to ``last_layer`` - 1 of ``sources``, each into its target block."""
+    """Part of ``transfer``: layers ``first_layer`` to ``last_layer`` - 1 of ``sources``, each into its target block."""
 
+    transfer: int
     first_layer: int
     last_layer: int
     sources: list[int]
@@ -40,6 +41,7 @@ class Begin(NamedTuple):
     core: int | None
     layout: Layout
     carrier: str
+    rendezvous: str
     has_memory: bool
 
 
@@ -69,7 +71,6 @@ class Run(NamedTuple):
 class Pull(NamedTuple):
     """Bring a piece from the peer's cache into one's own."""
 
-    transfer: int
     peer: int
     piece: Piece
 
@@ -77,7 +78,6 @@ class Pull(NamedTuple):
 class Push(NamedTuple):
     """Send a piece to a peer that pulls it; only for carriers to which both ends must lend a hand."""
 
-    transfer: int
     peer: int
     piece: Piece
 

@@ -7,6 +7,7 @@ them. Blocks need no lock: a block that is being moved belongs to no sequence of
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from course.engine.executor import Executor
-from course.engine.transfer import make_carrier
+from course.engine.transfer.choice import make_carrier
 from course.engine.workers.memory import mapped
 from course.engine.workers.messages import (
     Begin,
@@ -32,6 +33,7 @@ from course.engine.workers.messages import (
     Moved,
     NotMoved,
     Part,
+    Piece,
     Pull,
     Push,
     Ready,
@@ -97,7 +99,7 @@ class Worker:
         cache = ReportingCache(network.config, num_blocks, block_size, network.dtype, network.device, memory)
         self.cache = cache
         self.executor = Executor(network, num_blocks, block_size, cache=cache)
-        self.carrier = make_carrier(begin.carrier, begin.number, cache)
+        self.carrier = make_carrier(begin.carrier, begin.number, cache, begin.rendezvous)
         self._send(Ready(self.carrier.offer(), time.perf_counter() - start_s))
 
     def _memory(self, network: Transformer, layout: Layout) -> Tensor:
@@ -131,7 +133,7 @@ class Worker:
     def _run(self, run: Run) -> None:
         start_s = time.perf_counter()
         self.cache.on_layer = None
-        if run.tells_layers:
+        if run.tells_layers and self.begin.device == "cpu":  # a GPU only begins to compute what is written here
             self.cache.on_layer = lambda num_layers: self._send(LayerDone(run.number, num_layers))
         tokens = self.executor.run(run.step)
         self._send(Done(run.number, tokens, time.perf_counter() - start_s))
@@ -141,27 +143,26 @@ class Worker:
         try:
             while True:
                 match self._moves.get():
-                    case Meet(peer, _, offer):
-                        self.carrier.meet(peer, offer)
+                    case Meet(peer, layout, offer):
+                        self.carrier.meet(peer, offer, layout.num_blocks)
                     case Part(peer):
                         self.carrier.part(peer)
-                    case Pull(transfer, peer, piece):
-                        self._lend_a_hand(transfer, lambda: self.carrier.pull(peer, piece), is_target=True)
-                    case Push(transfer, peer, piece):
-                        self._lend_a_hand(transfer, lambda: self.carrier.push(peer, piece), is_target=False)
+                    case Pull(peer, piece):
+                        self._bring(peer, piece)
+                    case Push(peer, piece):
+                        with contextlib.suppress(RuntimeError):  # the other end is gone; if not, it will tell
+                            self.carrier.push(peer, piece)
         except BaseException as error:
             self._break(error)
 
-    def _lend_a_hand(self, transfer: int, move: Callable[[], None], is_target: bool) -> None:
+    def _bring(self, peer: int, piece: Piece) -> None:
         start_s = time.perf_counter()
         try:
-            move()
+            self.carrier.pull(peer, piece)
         except (RuntimeError, KeyError) as error:  # the other end is gone, say
-            if is_target:
-                self._send(NotMoved(transfer, f"{type(error).__name__}: {error}"))
-            return
-        if is_target:
-            self._send(Moved(transfer, time.perf_counter() - start_s))
+            self._send(NotMoved(piece.transfer, f"{type(error).__name__}: {error}"))
+        else:
+            self._send(Moved(piece.transfer, time.perf_counter() - start_s))
 
     def _send(self, report: object) -> None:
         with self._sending:
