@@ -35,6 +35,9 @@ class KVTransfer(ABC):
         """Another worker is there; this is its offer, and so large is its cache."""
         return
 
+    def notice(self, peer: int) -> None:  # noqa: B027
+        """That worker is gone: give up waiting for it. Comes from the thread that reads, before `part`."""
+
     def part(self, peer: int) -> None:
         """That worker is gone."""
         return

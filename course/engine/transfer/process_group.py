@@ -6,6 +6,8 @@ lost takes no other pair with it, and one that is started again simply makes new
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,6 +22,8 @@ from course.engine.workers.messages import Piece
 from course.model.kv_cache import KVCache
 
 TIMEOUT = timedelta(seconds=30)
+CONNECT_TIMEOUT = timedelta(seconds=5)  # once both ends are there
+LOOK_UP = timedelta(seconds=0.2)  # how often one who waits for the other looks whether that one is gone
 
 
 class ProcessGroups(KVTransfer):
@@ -28,7 +32,12 @@ class ProcessGroups(KVTransfer):
     def __init__(self, number: int, cache: KVCache, rendezvous: str = "") -> None:
         super().__init__(number, cache, rendezvous)
         self._groups: dict[int, Any] = {}
+        self._gone: set[int] = set()
         self._buffer = torch.empty(0, dtype=cache.blocks.dtype, device=cache.blocks.device)
+
+    def notice(self, peer: int) -> None:
+        """See KVTransfer."""
+        self._gone.add(peer)
 
     def part(self, peer: int) -> None:
         """See KVTransfer."""
@@ -64,15 +73,26 @@ class ProcessGroups(KVTransfer):
         """
         rank = int(self.number > peer)
         if peer not in self._groups:
-            host, _, port = self.rendezvous.rpartition(":")
-            store = dist.TCPStore(host, int(port), is_master=False, timeout=TIMEOUT)
             name = f"{min(self.number, peer)}-{max(self.number, peer)}-{piece.transfer}"
-            self._groups[peer] = self.make_group(dist.PrefixStore(name, store), rank)
+            self._groups[peer] = self.make_group(self._meet_at(name, peer, rank), rank)
         try:
             yield self._groups[peer], rank
         except RuntimeError:
             self._groups.pop(peer, None)
             raise
+
+    def _meet_at(self, name: str, peer: int, rank: int) -> dist.Store:
+        """Where the two of a group tell each other their addresses, once both are there."""
+        host, _, port = self.rendezvous.rpartition(":")
+        own = dist.TCPStore(host, int(port), is_master=False, timeout=CONNECT_TIMEOUT)
+        store = dist.PrefixStore(name, own)
+        store.set(f"here-{rank}", "")
+        end_s = time.monotonic() + TIMEOUT.total_seconds()
+        while peer not in self._gone and time.monotonic() < end_s:
+            with contextlib.suppress(dist.DistStoreError):
+                store.wait([f"here-{1 - rank}"], LOOK_UP)
+                return store
+        raise RuntimeError(f"worker {peer} is gone")
 
     def _blocks(self, piece: Piece) -> Tensor:
         return self.cache.blocks[piece.first_layer : piece.last_layer]

@@ -118,6 +118,8 @@ class Worker:
                     memory = self._memory(self.executor.network, command.layout)
                     self.carrier.map(command.peer, self._like_mine(memory, command.layout))
                     continue
+                if isinstance(command, Part):
+                    self.carrier.notice(command.peer)
                 self._moves.put(command)
         except (EOFError, OSError):
             os._exit(0)
