@@ -123,11 +123,13 @@ async def measure(args: argparse.Namespace) -> tuple[ServerCard, Workload, Repor
     raise_file_limit()
     target = Target.of(args.url, args.api_key)
     card = await probe(target, args.model)
+    target = await target.located()
     workload = make_workload(args, card)
     print(describe(args, card, workload), flush=True)
     style = Style(args.chat, not args.allow_end, args.temperature, args.seed)
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    with suppress(NotImplementedError):  # Windows: Ctrl-C ends without a report
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     with tqdm(total=len(workload), unit="request", desc="load", leave=False) as bar:
         loop = OpenLoop(target, card, style, args.timeout)
         report = await loop.run(workload, stop=stop, on_end=count_on(bar))

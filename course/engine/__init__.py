@@ -12,6 +12,9 @@
 ``intake``      from prompts to requests
 ``answer``      what a caller sees of an answer
 ``detokenize``  tokens become text as they come
+``stop_strings`` where an answer must stop
+``server/``     OpenAI's HTTP API in front of an engine
+``client/``     load on any server that speaks it
 ``memory``      keep freed memory at hand
 ``benchmark``   measured beside transformers
 ``replay``      a workload served in real time

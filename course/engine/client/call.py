@@ -11,7 +11,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import h11
@@ -23,13 +23,17 @@ MOST_BODY_BYTES = 64 * 1024 * 1024  # of an answer that is not a stream
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server: where it is and how it is spoken to. ``prefix`` comes before every path."""
+    """A server: where it is and how it is spoken to. ``prefix`` comes before every path.
+
+    ``address`` is the host's number, once it is known: looking a name up takes time and threads.
+    """
 
     host: str
     port: int
     prefix: str = ""
     is_secure: bool = False
     api_key: str | None = None
+    address: str | None = None
 
     @classmethod
     def of(cls, url: str, api_key: str | None = None) -> Target:
@@ -44,6 +48,18 @@ class Target:
         is_secure = parts.scheme == "https"
         prefix = parts.path.rstrip("/").removesuffix("/v1")
         return cls(parts.hostname, port or (443 if is_secure else 80), prefix, is_secure, api_key)
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a URL has them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    async def located(self) -> Target:
+        """The same with its address, that at which somebody takes a connection. Raises OSError where nobody does."""
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, self.host, self.port)
+        address: str = transport.get_extra_info("peername")[0]
+        transport.abort()
+        return replace(self, address=address)
 
 
 @dataclass(slots=True)
@@ -74,7 +90,11 @@ async def call(
     loop = asyncio.get_running_loop()
     context = ssl.create_default_context() if target.is_secure else None
     transport, connection = await loop.create_connection(
-        lambda: Connection(on_data), target.host, target.port, ssl=context
+        lambda: Connection(on_data),
+        target.address or target.host,
+        target.port,
+        ssl=context,
+        server_hostname=target.host if context else None,
     )
     try:
         connection.send(target, method, path, body)
@@ -100,7 +120,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, target: Target, method: str, path: str, body: bytes) -> None:
         """Write the request."""
-        headers = [("Host", f"{target.host}:{target.port}"), ("Connection", "close"), ("Accept", "*/*")]
+        headers = [("Host", target.authority), ("Connection", "close"), ("Accept", "*/*")]
         if body:
             headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         if target.api_key:

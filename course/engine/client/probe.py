@@ -28,7 +28,7 @@ async def probe(target: Target, model: str | None) -> ServerCard:
 
     A proxy that has no such path is believed to serve ``model``.
     """
-    where = f"http{'s' if target.is_secure else ''}://{target.host}:{target.port}{target.prefix}"
+    where = f"http{'s' if target.is_secure else ''}://{target.authority}{target.prefix}"
     try:
         async with asyncio.timeout(PATIENCE_S):
             reply = await call(target, "GET", "/v1/models")

@@ -147,7 +147,8 @@ class Bridge:
             self._tell_failure(self._tickets, "the engine has stopped")
         finally:
             self._is_stopping = True
-            self._work_off()  # whoever asked in the meantime must not wait for ever
+            # Whoever asked in the meantime must not wait for ever.
+            self._loop.call_soon_threadsafe(self._work_off)
             if self.error:
                 self._loop.call_soon_threadsafe(self.on_death)
 
@@ -171,6 +172,8 @@ class Bridge:
         self._is_stopping = True
 
     def _admit(self, jobs: Sequence[Job], ticket: Ticket) -> None:
+        if self._is_stopping:
+            raise RequestError("the engine has stopped; try again later", status=503, code="engine_stopped")
         try:
             for job in jobs:
                 ticket.answers += self.engine.submit(

@@ -113,13 +113,10 @@ class Server(uvicorn.Server):
                 loop.call_later(grace_s, cancel_all)
             self.end()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, on_signal)
-        try:
-            yield
-        finally:
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt
             for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+                loop.add_signal_handler(number, on_signal)
+        yield
 
     def end(self) -> None:
         """Take no more connections, let those that are open finish."""
