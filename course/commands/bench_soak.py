@@ -22,7 +22,7 @@ PROMPT_TOKENS, OUTPUT_TOKENS = 96, 24
 KILL_EVERY_S = 8.0  # in the mean
 NUM_BLOCKS = 256  # few: all of them have soon been used, and a leak stands out against a small cache
 NUM_KERNELS = 64
-"""oneDNN keeps a kernel for each shape of matrix that it meets, 1024 of them: that looks like a leak for many minutes."""
+"""oneDNN keeps a kernel for each shape of matrix that it meets, 1024 of them: for minutes that looks like a leak."""
 NUM_SAMPLES = 20  # rows of the table, however long it runs
 PATIENCE_S = 180.0
 
