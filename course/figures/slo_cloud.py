@@ -36,8 +36,8 @@ class Curve:
 
 KINDS = (
     ("keeps both", ACCENT, "circle", 8),
-    ("TTFT too long", PREFILL, "square-open", 8),
-    ("TPOT too long", DECODE, "diamond-open", 9),
+    ("TTFT too long", PREFILL, "square", 8),
+    ("TPOT too long", DECODE, "diamond", 9),
     ("both too long", WRONG, "x", 8),
 )
 

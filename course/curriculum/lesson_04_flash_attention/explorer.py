@@ -72,7 +72,7 @@ def walk_figure(
 ) -> go.Figure:
     """The tiles of a run, so far."""
     seen = walk(num_tokens, tile, attention)
-    return tile_walk(seen, step_of(seen, progress), f"{num_tokens} tokens in tiles of {tile}")
+    return tile_walk(seen, step_of(seen, progress), f"{num_tokens} tokens in tiles of {tile}, {progress:g}% done")
 
 
 def walk_summary(
@@ -146,7 +146,8 @@ def ways(
 def ways_figure(num_tokens: int, tile: int, chip_kib: int, parts: int, **counts: Any) -> go.Figure:
     """What attention moves, TTFT and TPOT."""
     shown = ways(num_tokens, tile, chip_kib, parts, **counts)
-    return attention_ways(shown, f"Llama-3.1-8B on one A100, {num_tokens:,} tokens")
+    title = f"Llama-3.1-8B, one A100: {num_tokens:,} tokens, tiles of {tile}, {chip_kib} KiB"
+    return attention_ways(shown, title)
 
 
 def ways_summary(num_tokens: int, tile: int, chip_kib: int, parts: int, **counts: Any) -> str:
