@@ -272,12 +272,11 @@ break_even_gbit_s.alternative(
 # 3: Handover
 
 
-def in_two_pools(
-    learner: Any, num_source_blocks: int, num_target_blocks: int, story: list[tuple[str, str, str]]
-) -> dict[str, Any]:
+def in_two_pools(learner: Any, num_source_blocks: int, num_target_blocks: int, story: str) -> dict[str, Any]:
     """Replay events on a learner's handover; after each, what it said, what is free, and what stands in the blocks.
 
-    A block holds two letters. The pools number their blocks alike and give them out from opposite ends.
+    "A=XYZ; reserve A; copy A; commit A; end A": A's prompt is computed and is XYZ, and so on. A block holds two
+    letters. The pools number their blocks alike and give them out from opposite ends.
     """
 
     class PoolError(ValueError):
@@ -326,7 +325,12 @@ def in_two_pools(
     there: dict[str, list[int]] = {}
     pairs: dict[str, list[Any]] = {}
     log: list[dict[str, Any]] = []
-    for what, name, text in story:
+    events = []
+    for part in story.split("; "):
+        name, equals, text = part.partition("=")
+        what, _, last = part.rpartition(" ")
+        events.append(("prefill", name, text) if equals else (what, last, ""))
+    for what, name, text in events:
         if (what in ("copy", "commit", "give up") and name not in pairs) or (what == "end" and name not in there):
             break
         answer: Any = None
@@ -363,7 +367,7 @@ def in_two_pools(
         wrong_pairs = what == "reserve" and not (answer is None or are_pairs(answer))
         if problem or wrong_pairs or (what == "commit" and name not in there):
             break
-    return {"pools": [num_source_blocks, num_target_blocks], "story": story, "log": log}
+    return {"pools": [num_source_blocks, num_target_blocks], "story": events, "log": log}
 
 
 @define("disaggregation.Handover", points=3, through=in_two_pools)
@@ -424,9 +428,14 @@ def draw_pools(expected: Any, got: Any) -> Any:
     return two_pools(*fault.pools, title=f"After {fault.event}") if fault.pools else None
 
 
+def as_text(story: Story) -> str:
+    """A story as it is told to a learner."""
+    return "; ".join(f"{name}={text}" if what == "prefill" else f"{what} {name}" for what, name, text in story)
+
+
 def replayed(num_source: int, num_target: int, story: Story) -> Cases:
     """Replay events, and name the first thing that is wrong."""
-    got = yield call(num_source, num_target, story)
+    got = yield call(num_source, num_target, as_text(story))
     sentence = handover_fault(HandoverLog.of(got)).sentence
     expect(not sentence, sentence)
 

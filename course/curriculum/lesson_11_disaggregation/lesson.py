@@ -157,8 +157,9 @@ for machine, it in explorer.MACHINES.items():
 # | `commit(request)` | all pairs are copied | the decode worker goes on with the table that you return |
 # | `give_up(request)` | the copy broke off | `reserve` will be called again |
 #
-# Several moves can be under way, and while they are, the source computes other prompts. If a check fails, it shows both
-# pools, with the blocks that are lost, or free and still needed, in red.
+# Several moves can be under way, and while they are, the source computes other prompts. If a check fails, it tells a story
+# such as `A=XYZ; reserve A; copy A; commit A; end A` (the prompt of A is XYZ, and two letters fill a block). Below it
+# are both pools as they were when it went wrong: blocks that are lost, or free and still needed, are red.
 
 # %% exercise="disaggregation.Handover"
 
