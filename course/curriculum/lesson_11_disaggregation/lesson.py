@@ -87,7 +87,7 @@ for name, run in (("together", together), ("apart", split)):
 # ```
 #
 # One block is an array of [layers, 2, KV heads, 16, head_dim]: in each layer keys and values of 16 tokens. Four things
-# can go wrong, and each has happened to somebody:
+# can go wrong:
 #
 # - the decode worker has **no room**: then it must say so, and the sequence waits where it is;
 # - the source **frees too early**: then the next prompt overwrites what is still being copied;
@@ -123,9 +123,9 @@ for name, link in explorer.LINKS.items():
 #
 # - the decode worker could have computed the prompt anew in the same time;
 # - a prefill worker that never rests fills the link completely;
-# - if layers are sent while others are computed (you will build that), all of the move can be hidden.
+# - if layers are sent while others are computed (you will build that), nearly all of the move can be hidden.
 #
-# Below that bandwidth, splitting costs more than it can bring.
+# Below that bandwidth, some of each move is felt by somebody, whatever you do.
 
 # %% exercise="disaggregation.break_even_gbit_s"
 
@@ -143,9 +143,9 @@ for machine, it in explorer.MACHINES.items():
 # (Prefill times: DistServe's fit to OPT-13B on an A100, a roofline for Llama-3.1-8B, and this course's measured profile of
 # the tiny model.)
 #
-# Two models that are not far apart in size, and a factor of three to four between them. OPT has keys and values for each of its 40
-# heads. Llama shares 8 among 32 (GQA, lesson 01). The tiny model is content with what a telephone line can do, because a
-# CPU core computes so slowly. **It is not the bandwidth that counts, but bandwidth against compute.**
+# Two models that are not far apart in size, and a factor of two to three between them. OPT has keys and values for each
+# of its 40 heads. Llama shares 8 among 32 (GQA, lesson 01). The tiny model would be content with half a home network,
+# because a CPU core computes so slowly. **It is not the bandwidth that counts, but bandwidth against compute.**
 #
 # ## Build it 3: the handover
 #
@@ -451,13 +451,15 @@ split.close()
 # - **Prompts wait longer.** One worker reads what two read before. TTFT pays, as soon as prompts come close together.
 # - **Someone may have nothing to do.** Together, each worker takes what comes. Apart, there must be as many prefill
 #   workers as the prompts need and as many decode workers as the answers need. Lesson 12 counts them.
-# - **Weights twice.** Each worker keeps a whole copy, and memory for KV only on one side is of use to long answers.
+# - **Memory is split, too.** The prefill worker's is nearly empty most of the time, and only the decode worker's holds
+#   answers.
 # - **A toll for each request:** small with a good link, and there is always somebody who pays it.
 # - **Two things can break** where one could before.
 #
-# On one GPU you see all of this, and the benefit hardly. Two workers there share the same arithmetic and the same
-# bandwidth. DistServe's authors say it themselves: with one or a few GPUs, do not split
-# ([section 7](https://arxiv.org/abs/2401.09670)).
+# On one GPU (`devices="cuda:0"`) you see the mechanism and all of this, and hardly the benefit: two workers there share the
+# same arithmetic, the same bandwidth, and hold the weights twice. DistServe's authors say themselves that with one or a few GPUs
+# it is simpler not to split ([section 7](https://arxiv.org/abs/2401.09670)). With two (`devices=("cuda:0", "cuda:1")`) it is
+# what you have seen here.
 #
 # ## Without an expensive interconnect
 #
@@ -494,9 +496,10 @@ for name, num_bytes in sizes.items():
     print(f"{name:<22}{num_bytes:>9,} bytes per token")
 
 # %% [markdown]
-# DeepSeek-V3 has 671 billion parameters, and a token of it leaves half of what one leaves in Llama-3.1-8B
-# ([its configuration](https://huggingface.co/deepseek-ai/DeepSeek-V3/blob/main/config.json) has the 61 layers, and the 512 and 64 numbers). Since keys and values
-# have become small, the question of the expensive interconnect is often answered before it is asked. In this order:
+# DeepSeek-V3 has 671 billion parameters, and a token of it leaves half of what one leaves in Llama-3.1-8B. (Its
+# [configuration](https://huggingface.co/deepseek-ai/DeepSeek-V3/blob/main/config.json) has the 61 layers, and the 512 and 64
+# numbers.) Keys and values have become small, so the question of the expensive interconnect is often answered before it
+# is asked. In this order:
 #
 # 1. **Compute the break-even** of your model on your GPU. GQA or MLA: 25 to 100 Gbit/s may do.
 # 2. **Send layer by layer.** It needs no hardware.
@@ -510,7 +513,7 @@ for name, num_bytes in sizes.items():
 # | what | number | source |
 # |:--|:--|:--|
 # | bandwidth that 10 requests/s of 512 tokens need, OPT-66B | 90 Gbit/s | [DistServe](https://arxiv.org/abs/2401.09670), section 3.3 |
-# | KV transfer, share of the whole latency, OPT-175B, placed in one node | below 0.1%; 95% of the moves within 30 ms | section 6.3 |
+# | KV transfer, share of the whole latency, OPT-175B, moves kept inside nodes | below 0.1%; 95% of the moves within 30 ms | section 6.3 |
 # | request rate that keeps both SLOs, chatbot: DistServe against vLLM; against DeepSpeed-MII, which cuts prompts into chunks | 2.0 to 4.6 times; 1.6 to 7.4 times | section 6.2 |
 # | second token later by, layer by layer; in one piece | 16.5%; 64% | [Splitwise](https://arxiv.org/abs/2311.18677), section 6.1 |
 # | what layer-wise sending leaves over | 8 ms (A100, 200 Gbit/s), 5 ms (H100, 400 Gbit/s) | section 6.1 |
@@ -518,7 +521,7 @@ for name, num_bytes in sizes.items():
 # | conditional, by prompt length and queue | until version 0.8 | [NVIDIA Dynamo](https://docs.nvidia.com/dynamo/) |
 #
 # A caution about the third row. Part of that factor is not disaggregation: DistServe's own kernels are faster than those of
-# the vLLM of that time (its authors [agree](https://github.com/LLMServe/DistServe/issues/18)). Lesson 13 compares with
+# the vLLM of that time (its authors [agree](https://github.com/LLMServe/DistServe/issues/18)). Lesson 13 compares on
 # equal kernels.
 #
 # Today vLLM, SGLang, and NVIDIA Dynamo can all split. Their commands differ; the four steps do not. Who streams the first token does:
