@@ -346,3 +346,31 @@ def test_wherever_the_writer_is_killed_the_reader_gets_the_same_tokens() -> None
     [whole] = engine.generate([prompt], 60, ignore_end=True)
     again = engine.generate([prompt + whole.tokens[:done] for done in range(1, 60)], 1, ignore_end=True)
     assert [answer.tokens[0] for answer in again] == whole.tokens[1:]
+
+
+def test_no_token_of_the_burst_is_near_a_tie() -> None:
+    """So it may run in single precision, whoever shares a step with whom: noise of 1e-4 in the logits changes nothing."""
+    import torch
+
+    from course.curriculum.lesson_11_disaggregation import live
+    from course.engine.sampling import GREEDY, Draw, choose
+    from course.model.packing import Chunk, pack
+
+    model = load_model("tiny", dtype="float64")
+    network = model.network
+    answers = live.burst(LocalEngine(model))
+    prompts = [model.encode(prompt) for prompt in (*live.READERS, *live.LONG_PROMPTS)]
+    generator = torch.Generator().manual_seed(0)
+    for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        cache, text = network.new_cache(96, 16), prompt + answer
+        logits = []
+        for end in range(len(prompt), len(text)):
+            start = 0 if end == len(prompt) else end - 1
+            batch = pack([Chunk(text[start:end], start, list(range(96)))], 16, cache.num_kv_heads)
+            logits.append(network.forward(batch, cache)[0])
+        exact = torch.stack(logits)
+        sampling = live.SAMPLING if number < len(live.READERS) else GREEDY
+        draws = [Draw(row, sampling, number, 0, len(prompt) + row, frozenset()) for row in range(len(answer))]
+        for _ in range(5):
+            noise = torch.randn(exact.shape, generator=generator, dtype=exact.dtype)
+            assert choose(exact + 1e-4 * noise, draws) == answer

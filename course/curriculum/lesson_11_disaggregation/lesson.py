@@ -528,6 +528,9 @@ for name, num_bytes in sizes.items():
 # vLLM's example proxies ask the prefill server for one token, throw it away, and stream what the decode server writes, so
 # there the toll is in TTFT.
 #
+# To measure such a pair yourself, on GPUs: [the guide](../docs/serving.md) starts vLLM and SGLang apart, and `python -m
+# course load` measures them with the client that measures this course's server.
+#
 # ## Take away
 #
 # 1. **Reserve, copy, commit, free.** The receiver may say no, the source is the queue, and nothing is freed before the
