@@ -349,7 +349,7 @@ def test_wherever_the_writer_is_killed_the_reader_gets_the_same_tokens() -> None
 
 
 def test_no_token_of_the_burst_is_near_a_tie() -> None:
-    """So it may run in single precision, whoever shares a step with whom: noise of 1e-4 in the logits changes nothing."""
+    """So it may run in single precision, whoever shares a step with whom: noise of 1e-4 changes nothing."""
     import torch
 
     from course.curriculum.lesson_11_disaggregation import live
