@@ -135,7 +135,10 @@ def browser_ms(notebook: Notebook) -> list[Row]:
     """From the press of a key to the picture, for each control of a lesson's explorers."""
     notebook.run_all()
     return [
-        {"control": control.label, "browser_ms": [explorer.move(control) for _ in range(NUM_MOVES)]}
+        {
+            "control": control.label,
+            "browser_ms": [ms for _ in range(NUM_MOVES) if (ms := explorer.move(control)) is not None],
+        }
         for explorer in notebook.explorers()
         for control in explorer.controls
     ]

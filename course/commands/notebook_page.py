@@ -94,6 +94,8 @@ class Notebook:
 
 
 INPUT = "[role=slider], select, input"
+MOST_MS = 5000
+"""Longer than any picture takes, on a busy machine too."""
 
 
 class LiveExplorer:
@@ -116,12 +118,20 @@ class LiveExplorer:
         """How wide the place of the picture is."""
         return float(self.plot.evaluate("(plot) => plot.clientWidth"))
 
-    def move(self, control: Control) -> float:
-        """Move a control by one key and wait for the next picture; milliseconds from the key to the picture."""
+    def move(self, control: Control) -> float | None:
+        """Move a control by one key and wait for the next picture; milliseconds from the key to the picture.
+
+        None where the picture stays as it is: nothing is drawn then.
+        """
+        from playwright.sync_api import TimeoutError as NothingDrawnError
+
         before = self.plot.evaluate("(plot) => plot.courseTimes.length")
         control.press()
-        handle = self.plot.element_handle()
-        self.page.wait_for_function("([plot, n]) => plot.courseTimes.length > n", arg=[handle, before])
+        drawn = "([plot, n]) => plot.courseTimes.length > n"
+        try:
+            self.page.wait_for_function(drawn, arg=[self.plot.element_handle(), before], timeout=MOST_MS)
+        except NothingDrawnError:
+            return None
         return float(self.plot.evaluate("(plot) => plot.courseTimes.at(-1)"))
 
 
