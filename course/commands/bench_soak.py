@@ -21,7 +21,7 @@ RATE = 4.0  # requests/s
 PROMPT_TOKENS, OUTPUT_TOKENS = 96, 24
 KILL_EVERY_S = 8.0  # in the mean
 NUM_BLOCKS = 256  # few: all of them have soon been used, and a leak stands out against a small cache
-NUM_KERNELS = 64
+NUM_KERNELS = 8
 """oneDNN keeps a kernel for each shape of matrix that it meets, 1024 of them: for minutes that looks like a leak."""
 NUM_SAMPLES = 20  # rows of the table, however long it runs
 PATIENCE_S = 180.0
@@ -57,7 +57,9 @@ def bench_soak(args: Any) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "course", "serve", "--mode", "disaggregated", "--port", "0"]
     command += ["--num-blocks", str(NUM_BLOCKS)]
     before = shm_mb()
-    environment = {**os.environ, "ONEDNN_PRIMITIVE_CACHE_CAPACITY": str(NUM_KERNELS)}
+    environment = os.environ | dict.fromkeys(
+        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"), str(NUM_KERNELS)
+    )
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         try:
             samples = asyncio.run(Soak(server, args.minutes * 60, before).run())
