@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from course.engine.disaggregated import DisaggregatedEngine
 from course.engine.sampling import Sampling
@@ -233,3 +239,91 @@ def test_nothing_is_left_behind() -> None:
 def test_an_engine_that_cannot_be(arguments: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         DisaggregatedEngine(**{"model": RECIPE, **arguments})  # type: ignore[arg-type]
+
+
+def test_a_wait_ends_when_another_thread_wakes_the_engine(pair: DisaggregatedEngine) -> None:
+    waker = threading.Timer(0.05, pair.wake)
+    waker.start()
+    assert pair.advance(math.inf) == []
+    waker.join()
+
+
+def test_short_prompts_may_stay_where_they_decode() -> None:
+    with DisaggregatedEngine(RECIPE, num_blocks=64, short_prompts_stay=16) as engine:
+        assert_identical(serve_all(engine))
+        moved = {record.request_id for record in engine.transfers.records}
+        prompts = make_prompts()
+        assert moved == {i for i, prompt in enumerate(prompts) if len(prompt) > 16 and ANSWER_LENGTHS[i] > 1}
+
+
+def test_a_request_that_ends_every_worker_fails_instead_of_running_for_ever(pair: DisaggregatedEngine) -> None:
+    pair.start_over()
+    [culprit] = pair.submit(make_prompts()[2], 5)
+    pair.texts[culprit.request_id, 0].tokens[3] = 10**6  # no embedding has such a row
+    while not culprit.is_ended:
+        pair.advance()
+    assert culprit.state is State.FAILED
+    assert "5 workers were lost" in culprit.reason
+    assert "IndexError" in culprit.reason
+    assert pair.generate(make_prompts()[0], 5)[0].tokens == reference_answers()[0][:5]
+
+
+ORPHANS = """
+import os, signal, sys
+from course.engine.disaggregated import DisaggregatedEngine
+from course.model.config import benchmark_shape
+from course.model.recipe import Recipe
+engine = DisaggregatedEngine(Recipe("random", benchmark_shape("tiny")), num_blocks=64)
+[answer] = engine.submit([5] * 64, 400)
+while len(answer.tokens) < 3:
+    engine.advance()
+print(engine.crew._starter._process.pid, *[worker.pid for worker in engine.workers], flush=True)
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "raise KeyboardInterrupt", "sys.exit()"])
+def test_workers_end_with_the_process_of_their_engine_however_that_ends(end: str) -> None:
+    code = ORPHANS.replace("{end}", end)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) == 3, done.stderr
+    for _ in range(200):
+        if not any(is_alive(pid) for pid in pids):
+            break
+        time.sleep(0.05)
+    assert not any(is_alive(pid) for pid in pids)
+
+
+def test_an_interrupt_loses_nothing(pair: DisaggregatedEngine) -> None:
+    pair.start_over()
+    answers = [pair.submit(prompt, length)[0] for prompt, length in zip(make_prompts(), ANSWER_LENGTHS, strict=True)]
+    num_interrupts = 0
+    for delay_s in (0.001, 0.002, 0.004, 0.003, 0.001):
+        timer = threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGINT))
+        try:
+            timer.start()
+            while timer.is_alive() or pair.num_unfinished:
+                if not pair.num_unfinished:
+                    time.sleep(0.01)
+                pair.advance()
+                if not timer.is_alive() and not pair.num_unfinished:
+                    break
+            timer.join()
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            num_interrupts += 1
+    run_to_end(pair)
+    assert num_interrupts == 5
+    assert_identical([answer.tokens for answer in answers])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("carrier", ["cuda-ipc", "nccl"])
+def test_workers_on_gpus(carrier: str) -> None:
+    other = "cuda:1" if torch.cuda.device_count() > 1 else "cuda:0"
+    if carrier == "nccl" and other == "cuda:0":
+        pytest.skip("NCCL needs two GPUs")
+    with DisaggregatedEngine(RECIPE, devices=("cuda:0", other), carrier=carrier, num_blocks=64) as engine:
+        assert_identical(serve_all(engine))
+        kill_some(engine, 0)

@@ -21,7 +21,7 @@ from course.engine.transfer.carrier import KVTransfer
 from course.engine.workers.messages import Piece
 from course.model.kv_cache import KVCache
 
-TIMEOUT = timedelta(seconds=30)
+TIMEOUT = timedelta(seconds=8)  # of one piece, or of making a connection
 CONNECT_TIMEOUT = timedelta(seconds=5)  # once both ends are there
 LOOK_UP = timedelta(seconds=0.2)  # how often one who waits for the other looks whether that one is gone
 
