@@ -11,6 +11,7 @@ from course.commands.outputs import check_writable
 from course.errors import UserError
 
 if TYPE_CHECKING:
+    from course.engine.front import Engine
     from course.metrics.record import RequestRecord
     from course.serving.plan import Scheduler
     from course.workload.request import Workload
@@ -34,6 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-budget", type=int, default=None, help="tokens per step, for policies that have one")
     parser.add_argument("--model", default="tiny", help="tiny, a folder, or a name of the Hugging Face hub")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument(
+        "--workers",
+        default=None,
+        metavar="ROLES",
+        help="serve on worker processes with these roles, as in prefill,decode; --scheduler is that of role mixed",
+    )
     parser.add_argument("--num-blocks", type=int, default=2048, help="blocks of KV cache (default 2048)")
     parser.add_argument("--block-size", type=int, default=16, help="tokens per block (default 16)")
     parser.add_argument("--host-blocks", type=int, default=0, help="blocks of host memory to swap to (default 0)")
@@ -59,6 +66,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--host-blocks must be 0 (no swapping) or more, got {args.host_blocks}")
     if args.profile and args.clock == "wall":
         raise UserError("--profile is for the virtual clock; add --clock virtual, or leave it out")
+    if args.workers and (args.clock == "virtual" or args.host_blocks):
+        other = "--clock virtual" if args.clock == "virtual" else "--host-blocks"
+        raise UserError(f"--workers does not go together with {other}; leave one of them out")
     scheduler = make_policy(args)
     workload = make_workload(args)
     print(describe(workload, args))
@@ -133,23 +143,40 @@ def on_wall_clock(args: argparse.Namespace, scheduler: Scheduler, workload: Work
     import torch
     from tqdm import tqdm
 
-    from course.engine.local import LocalEngine
     from course.engine.replay import serve
-    from course.model.loading import load_model
 
     torch.set_num_threads(1)
-    engine = LocalEngine(
-        load_model(args.model, device=args.device),
-        scheduler,
+    with make_engine(args, scheduler) as engine:
+        engine.generate([[0] * min(64, args.num_blocks * args.block_size - 8)], 2, ignore_end=True)  # warm up
+        num_tokens = sum(workload.output_lengths.values())
+        with tqdm(total=num_tokens, unit="token", desc="serving", leave=False) as bar:
+            return serve(engine, workload, on_step=lambda tokens: bar.update(len(tokens)))
+
+
+def make_engine(args: argparse.Namespace, scheduler: Scheduler) -> Engine:
+    """An engine in this process, or one on workers."""
+    from course.engine.disaggregated import DisaggregatedEngine
+    from course.engine.local import LocalEngine
+    from course.model.loading import load_model
+
+    if not args.workers:
+        return LocalEngine(
+            load_model(args.model, device=args.device),
+            scheduler,
+            num_blocks=args.num_blocks,
+            block_size=args.block_size,
+            num_host_blocks=args.host_blocks,
+            prefix_cache=args.prefix_cache,
+        )
+    return DisaggregatedEngine(
+        args.model,
+        args.workers.split(","),
+        args.device,
+        schedulers={"mixed": lambda: make_policy(args)},
         num_blocks=args.num_blocks,
         block_size=args.block_size,
-        num_host_blocks=args.host_blocks,
         prefix_cache=args.prefix_cache,
     )
-    engine.generate([[0] * min(64, args.num_blocks * args.block_size - 8)], 2, ignore_end=True)  # warm up
-    num_tokens = sum(workload.output_lengths.values())
-    with tqdm(total=num_tokens, unit="token", desc="serving", leave=False) as bar:
-        return serve(engine, workload, on_step=lambda tokens: bar.update(len(tokens)))
 
 
 def on_virtual_clock(args: argparse.Namespace, scheduler: Scheduler, workload: Workload) -> list[RequestRecord]:

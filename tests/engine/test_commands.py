@@ -65,6 +65,14 @@ def test_run_serves_a_trace(
     assert result["output_lens"] == [5 + i for i in range(12)]
 
 
+def test_run_serves_on_workers(checkpoint: str, trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("run", "--trace", trace, "--model", checkpoint, "--workers", "prefill,decode")
+    assert course(*options) == 0
+    assert "finished" in capsys.readouterr().out
+    assert course(*options, "--clock", "virtual") == 2
+    assert "--workers does not go together with --clock virtual" in capsys.readouterr().err
+
+
 def test_run_scales_into_the_context_and_counts_what_it_clips(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
