@@ -110,6 +110,11 @@ def test_who_buys_by_throughput_lets_most_users_down() -> None:
     assert MEASURED.share(explorer.A, 100 / gpus, LIMITS) < 0.25
 
 
+def test_a_short_run_shows_more_goodput_than_throughput() -> None:
+    assert goodputs(2000, 60)[1] == 5.5 > explorer.throughput(explorer.B)
+    assert 50 < explorer.workload(5.5).requests[-1].arrival_s < 70
+
+
 def test_refusing_half_makes_more_users_content() -> None:
     assert MEASURED.share(explorer.B, 3.5, LIMITS) / 2 > 5 * MEASURED.share(explorer.B, 7.0, LIMITS)
 

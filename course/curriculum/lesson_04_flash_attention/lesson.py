@@ -329,8 +329,9 @@ assert torch.allclose(merged_lse, lse, atol=1e-5)
 
 # %% [markdown]
 # What comes out is again an output and an lse. So many parts can be merged, in any order. That is how
-# [Flash-Decoding](https://pytorch.org/blog/flash-decoding/) and [FlashInfer](https://arxiv.org/abs/2501.01005) keep a GPU
-# busy: they cut the caches of a batch, long ones and short ones, into parts of about the same work, one for each SM.
+# [Flash-Decoding](https://pytorch.org/blog/flash-decoding/) keeps a GPU busy with one long cache.
+# [FlashInfer](https://arxiv.org/abs/2501.01005) goes on: it cuts all caches of a batch, long ones and short ones, into parts
+# of about the same work, so that all SMs are done at the same time.
 #
 # ## Explore: TTFT and TPOT
 #
