@@ -19,6 +19,7 @@ from course.engine.workers.messages import Piece
 from course.model.kv_cache import KVCache
 
 _LAZY_PEER_ACCESS = 1  # CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS
+_PLACE = struct.Struct("<Qi")  # bytes from the start of the allocation, device
 
 
 class _Handle(ctypes.Structure):
@@ -36,22 +37,23 @@ class CudaIpc(KVTransfer):
         self._stream = torch.cuda.Stream(cache.blocks.device)
 
     def offer(self) -> bytes:
-        """The handle of the allocation that the cache lies in, and how far in."""
+        """The handle of the allocation that the cache lies in, how far in, and on which device."""
         pointer, base, handle = self.cache.blocks.data_ptr(), ctypes.c_uint64(), _Handle()
         size = ctypes.c_size_t()
         self._call("cuMemGetAddressRange_v2", ctypes.byref(base), ctypes.byref(size), ctypes.c_uint64(pointer))
         self._call("cuIpcGetMemHandle", ctypes.byref(handle), ctypes.c_uint64(pointer))
-        return struct.pack("<Q", pointer - base.value) + bytes(handle.reserved)
+        device = self.cache.blocks.device.index or 0
+        return _PLACE.pack(pointer - base.value, device) + bytes(handle.reserved)
 
     def meet(self, peer: int, offer: bytes, num_blocks: int) -> None:
         """See KVTransfer."""
         torch.cuda.set_device(self.cache.blocks.device)
         torch.cuda.current_stream().synchronize()  # so that this thread has the device's context
-        (offset,) = struct.unpack("<Q", offer[:8])
-        handle, base = _Handle((ctypes.c_ubyte * 64)(*offer[8:])), ctypes.c_uint64()
+        offset, device = _PLACE.unpack(offer[: _PLACE.size])
+        handle, base = _Handle((ctypes.c_ubyte * 64)(*offer[_PLACE.size :])), ctypes.c_uint64()
         self._call("cuIpcOpenMemHandle_v2", ctypes.byref(base), handle, ctypes.c_uint(_LAZY_PEER_ACCESS))
         self._mapped[peer] = base.value
-        self._blocks[peer] = self._view(base.value + offset, num_blocks)
+        self._blocks[peer] = self._view(base.value + offset, device, num_blocks)
 
     def part(self, peer: int) -> None:
         """See KVTransfer."""
@@ -64,7 +66,7 @@ class CudaIpc(KVTransfer):
             copy_blocks(self._blocks[peer], self.cache.blocks, piece)
             self._stream.synchronize()
 
-    def _view(self, pointer: int, num_blocks: int) -> Tensor:
+    def _view(self, pointer: int, device: int, num_blocks: int) -> Tensor:
         """Device memory as blocks, shaped as in `KVCache`."""
         blocks = self.cache.blocks
         shape = list(blocks.shape)
@@ -76,7 +78,7 @@ class CudaIpc(KVTransfer):
                 "data": (pointer, False), "shape": (num_bytes,), "typestr": "|u1", "version": 3,
             }  # fmt: skip
 
-        memory: Tensor = torch.as_tensor(Memory(), device="cuda")
+        memory: Tensor = torch.as_tensor(Memory(), device=f"cuda:{device}")  # its own device: a view, no copy
         return memory.view(blocks.dtype).view(shape)
 
     def _call(self, name: str, *arguments: Any) -> None:

@@ -93,6 +93,7 @@ class Worker:
             assert self._model
             network = self._model.network
         else:
+            torch.cuda.set_device(begin.device)
             network = self._recipe.make(begin.device).network
         num_blocks, block_size = begin.layout
         memory = self._memory(network, begin.layout) if begin.has_memory else None
@@ -142,6 +143,8 @@ class Worker:
 
     def _move(self) -> None:
         torch.set_num_threads(1)
+        if self.begin.device != "cpu":
+            torch.cuda.set_device(self.begin.device)
         try:
             while True:
                 match self._moves.get():
