@@ -44,6 +44,7 @@ class Case:
     error: type[BaseException] | None = None
     changed: dict[int | str, Any] = field(default_factory=dict)
     may_change: bool = False
+    is_new: bool = False
 
     def returns(self, expected: Any, *, rtol: float | None = None, atol: float | None = None) -> Self:
         """Demand this answer, numbers within a tolerance (1e-6; single precision arrays 1e-4)."""
@@ -65,6 +66,11 @@ class Case:
     def changes(self, argument: int | str, to: Any) -> Self:
         """Demand that an argument (its place, or its keyword) is changed in place to this; no other may change."""
         self.changed[argument] = to
+        return self
+
+    def gives_a_new_list(self) -> Self:
+        """Demand that the answer is no list that was handed in: the caller goes on to change one of the two."""
+        self.is_new = True
         return self
 
     def leaves_arguments_open(self) -> Self:

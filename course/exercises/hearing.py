@@ -146,6 +146,10 @@ class Court:
             message = about(short, said) if said else None
         for test, sentence in case.tests:
             message = message or (None if _holds(test, got) else sentence)
+        if message is None and case.is_new and reply.get("same"):
+            place = reply["same"][0]
+            message = f"The call returns the very list that it got as argument {self.argument(case, place)}: copy it."
+            return self.finding(message, ("same", str(place)), text, "a new list", show(got))
         if message is None:
             return self.weigh_changes(case, reply, text)
         wanted = show(expected) if case.expected is not NOTHING else ""
@@ -201,7 +205,9 @@ class Court:
             raise RuntimeError(f"{self.exercise.id} grants what does not run: {kind}: {error.get('text')}")
         if kind == "NotImplementedError":
             return Finding(self.speaker.not_written(error.get("line")), ("not written",), text)
-        key = ("endless",) if kind == "OutOfTime" else ("error", kind, str(error.get("text")))
+        # The words of a `raise` in the cell are the learner's own, and differ from one to the next.
+        said = "" if self.speaker.line(error.get("line")).startswith("raise ") else str(error.get("text"))
+        key = ("endless",) if kind == "OutOfTime" else ("error", kind, said)
         return self.finding(self.speaker.error(error, short or text), key, text)
 
     def text_of(self, case: Case) -> str:

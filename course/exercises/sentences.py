@@ -78,7 +78,8 @@ class Speaker:
             return f"{doing} did not finish in {self.seconds:g} s{place}. Is there a loop that never ends?"
         if kind == "SystemExit":
             return f"{doing} ends Python (`exit`){place}. A function hands its answer back with `return`."
-        if "MemoryError" in kinds or "not enough memory" in text:
+        raised = self.line(line).startswith("raise ")
+        if ("MemoryError" in kinds and not raised) or "not enough memory" in text:
             return f"{doing} asked for more than {self.memory_mb} MB of memory{place}."
         if kind == "RecursionError":
             return f"{doing} calls itself without end{place}."

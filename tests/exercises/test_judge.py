@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from course.exercises import Cases, call, define, expect, find
+from course.exercises import Cases, call, define, expect, find, new
 from course.exercises.judge import judge
 from course.exercises.verdict import Verdict
 from course.exercises.warm import Warm
@@ -127,6 +128,35 @@ def test_wrong_name_or_kind_of_definition() -> None:
     assert judge_kv("def kv_byte(): pass\n").message == "The cell defines no function `kv_bytes`."
     assert judge_kv("class kv_bytes: pass\n").message == "`kv_bytes` should be a function; here it is a class."
     assert "here it is of type int" in judge_kv("kv_bytes = 3\n").message
+
+
+def test_a_list_that_is_handed_back_is_no_new_one() -> None:
+    @define("lab9.Twin", points=1)
+    class Twin:
+        def of(self, table):
+            return list(table)
+
+    @Twin.check(hint="Two tables.")
+    def two_tables(rng):
+        yield new().call("of", [1, 2]).gives_a_new_list().returns([1, 2])
+
+    cell = "class Twin:\n    def of(self, table):\n        return table"
+    assert judge(Twin, cell + "[:]\n").passed
+    assert "returns the very list that it got as argument number 1" in judge(Twin, cell + "\n").message
+
+
+def test_what_the_learner_raises_is_not_taken_for_an_accident() -> None:
+    exercise = find("lab9.total")
+    verdict = judge(exercise, "def total(cache):\n    raise MemoryError('full')\n")
+    assert "raises MemoryError: full" in verdict.message
+
+
+def test_a_mistake_is_known_whatever_the_learner_says_when_it_raises() -> None:
+    exercise = find("paged_kv.BlockAllocator")
+    [mistake] = [one for one in exercise.mistakes if one.name == "keeps the last block back"]
+    other_words = re.sub(r"raise ValueError\(.*\)", 'raise ValueError("no room")', mistake.text)
+    assert other_words != mistake.text
+    assert judge(exercise, other_words).nudge == mistake.nudge
 
 
 def test_changed_argument_is_named() -> None:

@@ -23,10 +23,10 @@ Work = dict[str, tuple[float, float]]
 def matrix_product(num_tokens: int, inputs: int, outputs: int, element_bytes: int = 2) -> tuple[int, int]:
     """FLOPs and bytes of putting `num_tokens` vectors through one matrix of weights.
 
-    The matrix has `inputs` x `outputs` weights: each token brings `inputs` numbers and leaves with
-    `outputs` numbers. FLOPs: a multiplication and an addition for each weight and each token. Bytes:
-    the weights and the numbers of all tokens, in and out, each moved once. `element_bytes` for each
-    number. Return (FLOPs, bytes). About 3 lines.
+    The matrix has `inputs` x `outputs` weights: each token brings `inputs` numbers and leaves
+    with `outputs` numbers. FLOPs: a multiplication and an addition for each weight and each
+    token. Bytes: the weights and the numbers of all tokens, in and out, each moved once.
+    `element_bytes` for each number. Return (FLOPs, bytes). About 3 lines.
     """
     flops = 2 * num_tokens * inputs * outputs
     numbers = inputs * outputs + num_tokens * (inputs + outputs)
@@ -182,8 +182,8 @@ def tokens_to_saturate(flops_s: float, bytes_s: float, element_bytes: int = 2) -
     """The smallest number of tokens at which a large matrix is limited by arithmetic.
 
     That is, at which computing with the weights takes at least as long as reading them, on a
-    machine of `flops_s` FLOPs and `bytes_s` bytes per second. Leave out the numbers of the tokens:
-    beside a large matrix they are few. About 1 to 3 lines.
+    machine of `flops_s` FLOPs and `bytes_s` bytes per second. Leave out the numbers of the
+    tokens: beside a large matrix they are few. About 1 to 3 lines.
     """
     return math.ceil(flops_s * element_bytes / (2 * bytes_s))
 
@@ -283,11 +283,11 @@ def tokens_to_saturate(flops_s, bytes_s, element_bytes=2):
 def attention(
     num_new: int, num_cached: int, num_heads: int, num_kv_heads: int, head_dim: int, element_bytes: int = 2
 ) -> tuple[int, int]:
-    """FLOPs and bytes of attention in one layer: `num_new` tokens of one sequence, `num_cached` before them.
+    """FLOPs and bytes of attention in one layer, for `num_new` tokens behind `num_cached`.
 
-    Each new token looks at all cached ones, at the new ones before it, and at itself. Each look costs
-    every query head 4 * head_dim FLOPs: query times key, weight times value. Bytes: keys and values
-    of all these tokens, new and cached, each moved once. (We leave out softmax, queries and
+    All are of one sequence. Each new token looks at all cached ones, at the new ones before it,
+    and at itself. Each look costs every query head 4 * head_dim FLOPs: query times key, weight
+    times value. Bytes: keys and values of all these tokens, new and cached, each moved once. (We leave out softmax, queries and
     results: they are small. And scores need not be stored: lesson 04.) About 3 lines.
     """
     looks = num_new * num_cached + num_new * (num_new + 1) // 2
@@ -403,6 +403,24 @@ attention.mistake(
     nudge="Each of your new tokens sees the cache and itself. The later ones also see the new ones before them.",
 )
 attention.mistake(
+    "half of a square",
+    replace=[("num_new * (num_new + 1) // 2", "num_new**2 / 2")],
+    caught_by=a_decode_step,
+    nudge="Half of the square cuts the diagonal in two, but each token looks at itself: n * (n + 1) / 2.",
+)
+attention.mistake(
+    "twice four",
+    replace=[("flops = 4 *", "flops = 8 *")],
+    caught_by=a_decode_step,
+    nudge="Twice too many: the 4 already counts both products, and a multiplication and an addition in each.",
+)
+attention.mistake(
+    "all pairs of the text",
+    replace=[("looks = num_new * num_cached + num_new * (num_new + 1) // 2", "looks = (num_new + num_cached) ** 2")],
+    caught_by=a_decode_step,
+    nudge="In yours cached tokens look again. They did so in earlier steps; only new ones have queries now.",
+)
+attention.mistake(
     "keys alone",
     replace=[("2 * num_kv_heads", "num_kv_heads")],
     caught_by=a_decode_step,
@@ -474,7 +492,7 @@ def step(model, sequences: list[tuple[int, int]]) -> dict[str, tuple[int, int]]:
     `model.head_dim`, `model.element_bytes`. `matrix_product` and `attention` are at hand.
     """
     work = {}
-    # yours: about 7 lines. `work[name] = (FLOPs, bytes)` of one layer: the matrices, and "attention".
+    # yours: about 7 lines. `work[name]`: (FLOPs, bytes) of one layer. The matrices, and "attention".
     num_tokens = sum(num_new for num_new, _ in sequences)
     for name, (inputs, outputs) in model.matrices.items():
         work[name] = matrix_product(num_tokens, inputs, outputs, model.element_bytes)
@@ -643,6 +661,50 @@ step.mistake(
     nudge="Each matrix has an entry of its own, under its name in `model.matrices`.",
 )
 step.mistake(
+    "the default width in the matrices",
+    replace=[
+        (
+            "matrix_product(num_tokens, inputs, outputs, model.element_bytes)",
+            "matrix_product(num_tokens, inputs, outputs)",
+        )
+    ],
+    caught_by=one_prompt,
+    nudge="The matrices are counted with 2 bytes for each number. This model has `model.element_bytes`: hand it on.",
+)
+step.mistake(
+    "the default width in attention",
+    replace=[("attention(*sequence, *heads, model.element_bytes)", "attention(*sequence, *heads)")],
+    caught_by=one_prompt,
+    nudge="Attention is counted with 2 bytes for each number. This model has `model.element_bytes`: hand it on.",
+)
+step.mistake(
+    "new ones counted as cached, too",
+    replace=[
+        ("attention(*sequence, *heads, model.element_bytes)", "attention(new, new + old, *heads, model.element_bytes)"),
+        ("for sequence in sequences]", "for new, old in sequences]"),
+    ],
+    caught_by=one_prompt,
+    nudge="`attention` wants those before the new ones. Its `num_cached` does not include them.",
+)
+step.mistake(
+    "attention of the last one",
+    replace=[(ONCE, 'work["attention"] = each[-1]')],
+    caught_by=a_batch_of_decodes,
+    nudge="Only the attention of the last sequence is left. Add up all of them.",
+)
+step.mistake(
+    "layers counted twice, attention too",
+    replace=[
+        (
+            "matrix_product(num_tokens, inputs, outputs, model.element_bytes)",
+            "tuple(model.num_layers * n for n in matrix_product(num_tokens, inputs, outputs, model.element_bytes))",
+        ),
+        (ONCE, ONCE + '\n    work["attention"] = tuple(model.num_layers * n for n in work["attention"])'),
+    ],
+    caught_by=one_prompt,
+    nudge="You multiply by the layers, and so does the line below yours. Yours is the work of one layer.",
+)
+step.mistake(
     "layers counted twice",
     replace=[
         ("matrix_product(num_tokens, inputs,", "matrix_product(num_tokens, model.num_layers * inputs,"),
@@ -788,6 +850,12 @@ step_time.mistake(
     replace=[("flops / flops_s, num_bytes / bytes_s", "flops / bytes_s, num_bytes / flops_s")],
     caught_by=one_operator,
     nudge="FLOPs go with `flops_s`, bytes with `bytes_s`.",
+)
+step_time.mistake(
+    "work times rate",
+    replace=[("flops / flops_s, num_bytes / bytes_s", "flops * flops_s, num_bytes * bytes_s")],
+    caught_by=one_operator,
+    nudge="Work times rate is no time. FLOPs divided by FLOPs per second are seconds.",
 )
 step_time.mistake(
     "in milliseconds",

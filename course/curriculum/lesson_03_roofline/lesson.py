@@ -51,7 +51,8 @@ measured_s = product_s((1, 4, 16, 64, 256), 4096, 4096)
 for n, seconds in measured_s.items():
     ms, gflops = 1e3 * seconds, 2 * n * 4096**2 / seconds / 1e9
     print(f"{n:>3} tokens: {ms:6.1f} ms, {ms / n:5.2f} ms each, {gflops:5.1f} GFLOP/s")
-print(f"256 take {measured_s[256] / measured_s[1]:.0f} times as long as 1; your guess: {my_guess}")
+times = measured_s[256] / measured_s[1]
+print(f"256 take {times:.0f} times as long as 1; your guess: {my_guess}")
 assert measured_s[256] < 200 * measured_s[1]
 
 # %% [markdown]
@@ -137,7 +138,8 @@ roofline(here, dots, "One matrix on this machine")
 for name in ("a100-80gb", "h100", "h200", "l4"):
     roof = roof_of(name)
     tokens = tokens_to_saturate(roof.flops_s, roof.bytes_s)
-    print(f"{roof.name:<5} {roof.flops_s / 1e12:>4.0f} TFLOP/s, {roof.bytes_s / 1e9:>5,.0f} GB/s:", end="")
+    print(f"{roof.name:<5} {roof.flops_s / 1e12:>4.0f} TFLOP/s,", end="")
+    print(f" {roof.bytes_s / 1e9:>5,.0f} GB/s:", end="")
     print(f" ridge at {roof.ridge:.0f} FLOPs per byte, {tokens} tokens")
 
 # %% tags=["nbval-ignore-output"]
@@ -182,7 +184,8 @@ for name, num_heads, num_kv_heads in (("OPT-13B, MHA", 40, 40), ("Llama-3.1-8B, 
 opt = model_of("opt-13b")
 for name, (inputs, outputs) in opt.matrices.items():
     print(f"{name:<22} {inputs:>6} × {outputs}")
-print(f"{opt.num_layers} layers; {opt.num_heads} heads of {opt.head_dim}; {opt.num_kv_heads} KV heads")
+print(f"{opt.num_layers} layers; {opt.num_heads} heads of {opt.head_dim};", end=" ")
+print(f"{opt.num_kv_heads} KV heads")
 
 # %% exercise="roofline.step"
 
@@ -317,7 +320,8 @@ for context in (300, 2048):
     for batch in (1, 16, 64, 154, 256):
         tpot_ms = at_best_ms([(1, context)] * batch)
         rate, fits = 1e3 * batch / tpot_ms, "" if batch * context <= room else "does not fit"
-        print(f"{batch:>3} × {context:>4} tokens: TPOT {tpot_ms:3.0f} ms, {rate:5,.0f} tokens/s  {fits}")
+        print(f"{batch:>3} × {context:>4} tokens: TPOT {tpot_ms:3.0f} ms,", end="")
+        print(f" {rate:5,.0f} tokens/s  {fits}")
 
 # %% [markdown]
 # - **Everybody's TPOT grows** with the batch, for all caches are read in every step.
@@ -338,7 +342,8 @@ lengths = [16, 64, 154, 256, 512, 1024, 2048]
 at_best = [n / at_best_ms([(n, 0)]) for n in lengths]  # tokens per millisecond
 fitted = [n / (1e3 * explorer.OPT_13B_PREFILL.ttft_s(n)) for n in lengths]
 for n, bound, rate in zip(lengths, at_best, fitted, strict=True):
-    print(f"{n:>5} tokens: at best {bound / max(at_best):4.0%}, measured {rate / max(fitted):4.0%}")
+    print(f"{n:>5} tokens: at best {bound / max(at_best):4.0%},", end="")
+    print(f" measured {rate / max(fitted):4.0%}")
 
 # %% [markdown]
 # Their measurements follow the formula `a + b·n + c·n²`. Look at `a` and `b`.
@@ -347,8 +352,10 @@ for n, bound, rate in zip(lengths, at_best, fitted, strict=True):
 shape, fit = load_shape("opt-13b"), explorer.OPT_13B_PREFILL
 reading_s = shape.weight_bytes / a100.bytes_s
 token_s = 2 * shape.num_parameters / a100.flops_s
-print(f"a, always:    {1e3 * fit.constant_s:6.3f} ms    reading all weights at best {1e3 * reading_s:6.3f} ms")
-print(f"b, per token: {1e3 * fit.linear_s:6.3f} ms    its arithmetic at best      {1e3 * token_s:6.3f} ms")
+print(f"a, always:    {1e3 * fit.constant_s:6.3f} ms", end="")
+print(f"    reading all weights at best {1e3 * reading_s:6.3f} ms")
+print(f"b, per token: {1e3 * fit.linear_s:6.3f} ms", end="")
+print(f"    its arithmetic at best      {1e3 * token_s:6.3f} ms")
 print(f"a = b·n at n = {fit.constant_s / fit.linear_s:.0f} tokens")
 
 # %% [markdown]

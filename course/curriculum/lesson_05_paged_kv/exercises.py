@@ -78,6 +78,30 @@ blocks_needed.mistake(
     caught_by=exactly_full_blocks,
     nudge="No tokens, no block: 0 of them need 0.",
 )
+blocks_needed.mistake(
+    "slots, not blocks",
+    replace=[("(num_tokens + block_size - 1) // block_size", "math.ceil(num_tokens / block_size) * block_size")],
+    caught_by=the_last_block_may_be_half_empty,
+    nudge="Those are the slots of all the blocks together. How many blocks are they?",
+)
+blocks_needed.mistake(
+    "a block for each token left over",
+    replace=[("(num_tokens + block_size - 1) // block_size", "num_tokens // block_size + num_tokens % block_size")],
+    caught_by=the_last_block_may_be_half_empty,
+    nudge="The tokens behind the last full block share one block. Yours gives each of them its own.",
+)
+blocks_needed.mistake(
+    "rounded up, and still no int",
+    replace=[("(num_tokens + block_size - 1) // block_size", "np.ceil(num_tokens / block_size)")],
+    caught_by=the_last_block_may_be_half_empty,
+    nudge="The right number, as a float: `np.ceil` keeps the type. `math.ceil` gives an int.",
+)
+blocks_needed.mistake(
+    "upside down",
+    replace=[("(num_tokens + block_size - 1) // block_size", "math.ceil(block_size / num_tokens)")],
+    caught_by=the_last_block_may_be_half_empty,
+    nudge="Upside down: the tokens are divided into blocks.",
+)
 blocks_needed.alternative(
     "def blocks_needed(num_tokens, block_size):\n    return math.ceil(num_tokens / block_size)\n",
 )
@@ -90,8 +114,9 @@ blocks_needed.alternative(
 def gather(memory: Tensor, table: list[int], num_tokens: int) -> Tensor:
     """The keys of one sequence, in the order of its tokens.
 
-    `memory` holds the keys of all blocks: [num_blocks, block_size, head_dim]. Tokens 0 … block_size - 1
-    stand in block `table[0]`, the next ones in `table[1]`, and so on. Return [num_tokens, head_dim].
+    `memory` holds the keys of all blocks: [num_blocks, block_size, head_dim]. The first
+    block_size tokens stand in block `table[0]`, the next ones in `table[1]`, and so on.
+    Return [num_tokens, head_dim].
     About 1 line.
     """
     return memory[table].flatten(0, 1)[:num_tokens]
@@ -175,6 +200,18 @@ gather.mistake(
     nudge="The table names blocks, and each of them holds `block_size` tokens.",
 )
 gather.mistake(
+    "all in one row",
+    replace=[(".flatten(0, 1)", ".flatten()")],
+    caught_by=blocks_in_the_order_of_the_table,
+    nudge="That flattens the keys, too. Only the first two axes become one: [num_tokens, head_dim].",
+)
+gather.mistake(
+    "cuts every block",
+    replace=[("memory[table].flatten(0, 1)[:num_tokens]", "memory[table][:, :num_tokens].flatten(0, 1)")],
+    caught_by=nothing_behind_the_last_token,
+    nudge="You cut inside of each block. Lay all blocks behind each other first, then cut once.",
+)
+gather.mistake(
     "the last tokens",
     replace=[("[:num_tokens]", "[-num_tokens:]")],
     caught_by=nothing_behind_the_last_token,
@@ -205,8 +242,8 @@ def gather(memory, table, num_tokens):
 class BlockAllocator:
     """The blocks of a memory, and how many block tables hold each of them.
 
-    `free_blocks` lists those that nobody holds, and `references[block]` says how many hold a block.
-    Others read both, so keep them true.
+    `free_blocks` lists those that nobody holds, and `references[block]` says how many hold a
+    block. Others read both, so keep them true.
     """
 
     def __init__(self, num_blocks: int) -> None:
@@ -228,7 +265,10 @@ class BlockAllocator:
         # end
 
     def fork(self, table: list[int]) -> list[int]:
-        """A second table of the same blocks, for a sequence that begins alike. Nothing is copied."""
+        """A second table, a new list, of the same blocks, for a sequence that begins alike.
+
+        No block is copied.
+        """
         # yours: about 3 lines
         for block in table:
             self.references[block] += 1
@@ -331,7 +371,7 @@ def shared_blocks(rng: np.random.Generator) -> Cases:
     table = yield from taken(allocator, 2, [])
     tables = [table]
     for _ in range(2):
-        twin = yield allocator.call("fork", list(table))
+        twin = yield allocator.call("fork", list(table)).gives_a_new_list()
         expect(twin == table, f"`fork` must return a table of the same blocks, {table}; it returned {twin!r}"[:200])
         tables.append(twin)
         yield from audit(allocator, tables, 6)
@@ -476,6 +516,40 @@ owner.mistake(
     nudge="Two tables name these blocks now, and the count says one. The first to leave frees them under the other.",
 )
 owner.mistake(
+    "a fork that counts the last block only",
+    replace=[
+        (
+            "        for block in table:\n            self.references[block] += 1\n        return list",
+            "        self.references[table[-1]] += 1\n        return list",
+        )
+    ],
+    caught_by=shared_blocks,
+    nudge="The twin holds every block of the table, not the last one alone: one reference more for each.",
+)
+owner.mistake(
+    "as many references as blocks",
+    replace=[
+        (
+            "            self.references[block] += 1\n        return taken",
+            "            self.references[block] = count\n        return taken",
+        )
+    ],
+    caught_by=allocate_gives_free_blocks,
+    nudge="`count` is how many blocks are taken. Each of them has one holder.",
+)
+owner.mistake(
+    "a fork that gives the same list",
+    replace=[("        return list(table)\n", "        return table\n")],
+    caught_by=shared_blocks,
+    nudge="Both sequences would have one list as their table: a block that one adds, the other has, too.",
+)
+owner.mistake(
+    "raises another error",
+    replace=[("raise ValueError(", "raise MemoryError(")],
+    caught_by=out_of_blocks,
+    nudge="To ask first and then raise is right. Whoever calls expects a ValueError.",
+)
+owner.mistake(
     "a fork that returns nothing",
     replace=[("        return list(table)\n", "")],
     caught_by=shared_blocks,
@@ -602,11 +676,11 @@ def in_a_memory(learner: Any, num_blocks: int, block_size: int, story: list[tupl
 
 @define("paged_kv.append_slot", points=3, through=in_a_memory)
 def append_slot(allocator, table: list[int], num_tokens: int, block_size: int) -> tuple[int, int] | None:
-    """Make room for one more token behind the `num_tokens` (1 or more) that the blocks of `table` hold.
+    """Make room for one more token behind the `num_tokens` (1 or more) that `table` holds.
 
     `table` is changed in place. If the last block is full, add a new one. If it is not, and
-    another sequence holds it too (`allocator.references[block]`), put a block of your own in its place
-    and return (source, target), the copy to be made. In all other cases return None.
+    another sequence holds it too (`allocator.references[block]`), put a block of your own in its
+    place and return (source, target), the copy to be made. In all other cases return None.
     `allocator` has `allocate` and `free`, as above. About 8 lines.
     """
     if num_tokens % block_size == 0:
@@ -773,6 +847,36 @@ append_slot.mistake(
     replace=[("allocator.free([last])", "allocator.free([own])")],
     caught_by=the_last_block_is_shared,
     nudge="You free the block that you have just put into the table. Let go of the shared one.",
+)
+append_slot.mistake(
+    "frees the whole table",
+    replace=[("allocator.free([last])", "allocator.free([*table[:-1], last])")],
+    caught_by=the_last_block_is_shared,
+    nudge="You let go of all blocks, and the table still names them. Only the last one is replaced: free that one.",
+)
+append_slot.mistake(
+    "frees a number",
+    replace=[("allocator.free([last])", "allocator.free(last)")],
+    caught_by=the_last_block_is_shared,
+    nudge="`free` takes a table, which is a list, also of one block: `[last]`.",
+)
+append_slot.mistake(
+    "a list for a number",
+    replace=[("[own] = allocator", "own = allocator")],
+    caught_by=the_last_block_is_shared,
+    nudge="`allocate` returns a list, also of one block. Take the number out of it.",
+)
+append_slot.mistake(
+    "as many blocks as a block has slots",
+    replace=[("table += allocator.allocate(1)", "table += allocator.allocate(block_size)")],
+    caught_by=one_sequence_grows,
+    nudge="`allocate` counts blocks, not tokens. One more token needs one block.",
+)
+append_slot.mistake(
+    "returns the table",
+    replace=[("return last, own", "return table")],
+    caught_by=the_last_block_is_shared,
+    nudge="Whoever copies the keys needs two numbers, from where and to where: (source, target).",
 )
 append_slot.mistake(
     "copies nothing",

@@ -56,9 +56,10 @@ print(f"memory that held a token, in the mean: {careful.mean_share(SLOTS):.0%}")
 # for?
 
 # %%
-lengths = [request.num_prompt_tokens + users.output_lengths[request.id] for request in users.requests]
+lengths = [one.num_prompt_tokens + users.output_lengths[one.id] for one in users.requests]
 kept = [request.num_prompt_tokens + 240 for request in users.requests]
-print(f"kept for each: {np.mean(kept):.0f} tokens; used in the end: {np.mean(lengths):.0f}, at most {max(lengths)}")
+print(f"kept for each: {np.mean(kept):.0f} tokens;", end=" ")
+print(f"used in the end: {np.mean(lengths):.0f}, at most {max(lengths)}")
 
 # %% [markdown]
 # The server cannot know how long an answer gets. So it keeps what was declared, and most of it is never used.
@@ -104,7 +105,8 @@ block_map(12, 4, {"A": Held([5, 2, 0], 10), "B": Held([3, 7], 5)})
 for block_size in (1, 4, 16, 64, 256):
     slots = [block_size * blocks_needed(length, block_size) for length in lengths]
     tables = sum(blocks_needed(length, block_size) for length in lengths)
-    print(f"blocks of {block_size:>3}: {1 - sum(lengths) / sum(slots):>4.0%} empty, {tables:>5} numbers in the tables")
+    empty = 1 - sum(lengths) / sum(slots)
+    print(f"blocks of {block_size:>3}: {empty:>4.0%} empty, {tables:>5} numbers in the tables")
 
 # %% [markdown]
 # Small blocks waste nothing and make long tables. Large blocks become the reservation that we wanted to get rid of. 16 is
@@ -167,9 +169,8 @@ t = allocator.fork(a)
 first, second = append_slot(allocator, a, 6, 4), append_slot(allocator, t, 6, 4)
 assert first
 assert second is None
-block_map(
-    12, 4, {"A": Held(a, 7), "T": Held(t, 7)}, allocator.free_blocks, f"A had to copy block {first[0]} to {first[1]}"
-)
+what = f"A had to copy block {first[0]} to {first[1]}"
+block_map(12, 4, {"A": Held(a, 7), "T": Held(t, 7)}, allocator.free_blocks, what)
 
 # %% [markdown]
 # **Predict:** why did the second writer not have to copy?
@@ -185,9 +186,11 @@ block_map(
 # answers to one prompt, stopped in the middle:
 
 # %%
-engine = LocalEngine(tiny(), "prefill-first", num_blocks=24, block_size=8, make_pool=pool_of(BlockAllocator))
+own_pool = pool_of(BlockAllocator)
+engine = LocalEngine(tiny(), "prefill-first", num_blocks=24, block_size=8, make_pool=own_pool)
 mine = engine.instance.memory.pool.allocator
-engine.submit(tiny().encode("A list holds values in order. " * 3), 20, Sampling(temperature=1.0), n=3, ignore_end=True)
+prompt = tiny().encode("A list holds values in order. " * 3)
+engine.submit(prompt, 20, Sampling(temperature=1.0), n=3, ignore_end=True)
 engine.submit(tiny().encode("The function returns"), 20, ignore_end=True)
 for _ in range(8):
     engine.step()
@@ -207,13 +210,12 @@ print("all answers have ended: every block is free again")
 # Now the twenty users. The same memory, and nothing is set aside.
 
 # %%
-engine = LocalEngine(tiny(), "prefill-first", num_blocks=SLOTS // 16, make_pool=pool_of(BlockAllocator))
+engine = LocalEngine(tiny(), "prefill-first", num_blocks=SLOTS // 16, make_pool=own_pool)
 paged = serve_all(engine, users)
 for name, run in (("set aside", careful), ("paged", paged)):
     share = run.mean_share(SLOTS)
-    print(
-        f"{name:>9}: {max(run.num_running):>2} at the same time, {run.num_steps} steps, {share:.0%} of the memory holds tokens"
-    )
+    print(f"{name:>9}: {max(run.num_running):>2} at the same time, {run.num_steps} steps,", end=" ")
+    print(f"{share:.0%} of the memory holds tokens")
 print(f"your guess: {my_guess} at the same time")
 assert paged.answers == careful.answers
 
@@ -240,9 +242,8 @@ for way in ("recompute", "swap"):
     runs[way] = run = serve_all(engine, few)
     assert run.answers == ample.answers
     extra = run.num_computed - ample.num_computed
-    print(
-        f"{way:>9}: {run.num_preemptions} preemptions, {extra} tokens computed again, {run.num_moved_blocks} blocks moved"
-    )
+    print(f"{way:>9}: {run.num_preemptions} preemptions, {extra} tokens computed again,", end=" ")
+    print(f"{run.num_moved_blocks} blocks moved")
 print(f"all {sum(map(len, ample.answers.values()))} tokens as with ample memory")
 
 # %% [markdown]
@@ -252,9 +253,8 @@ print(f"all {sum(map(len, ample.answers.values()))} tokens as with ample memory"
 # %%
 for name, run in (("ample memory", ample), *runs.items()):
     worst = max((np.diff(steps) for steps in run.token_steps.values()), key=max)
-    print(
-        f"{name:>12}: at most {max(worst):>2} steps from a token to the next; the mean of that answer is {worst.mean():.1f}"
-    )
+    print(f"{name:>12}: at most {max(worst):>2} steps from a token to the next;", end=" ")
+    print(f"the mean of that answer is {worst.mean():.1f}")
 
 # %% [markdown]
 # TPOT is that mean: it hides most of the pause. A reader does not overlook it. So preemption should be rare. It is the price
@@ -324,9 +324,11 @@ explorer.explorer(BlockAllocator)
 # a little TPOT for a lot of TTFT. Here are both, and how many run:
 
 # %%
-runs = explorer.ways(memory_gib=12, rate=2, answer_tokens=256, block_size=16, allocator=BlockAllocator)
+settings = {"memory_gib": 12, "rate": 2, "answer_tokens": 256, "block_size": 16}
+runs = explorer.ways(**settings, allocator=BlockAllocator)
 for name, run in runs.items():
-    print(f"{name:>6}: {run.num_sequences:4.1f} run, TTFT {run.ttft_s:6.2f} s, TPOT {1e3 * run.tpot_s:.0f} ms")
+    print(f"{name:>6}: {run.num_sequences:4.1f} run, TTFT {run.ttft_s:6.2f} s,", end=" ")
+    print(f"TPOT {1e3 * run.tpot_s:.0f} ms")
 
 # %% [markdown]
 # ## Where published systems stand
@@ -347,9 +349,8 @@ paged_run = runs["paged"]
 for name, share, factor in (("Max", 0.204, 4.3), ("Oracle", 0.382, 2.2)):
     run = runs[name]
     more = paged_run.num_sequences / run.num_sequences
-    print(
-        f"{name:>6}: holds tokens, theirs {share:.1%}, here {run.tokens:.1%}; paged runs {factor}x, here {more:.1f}x as many"
-    )
+    print(f"{name:>6}: holds tokens, theirs {share:.1%}, here {run.tokens:.1%};", end=" ")
+    print(f"paged runs {factor}x, here {more:.1f}x as many")
     assert abs(run.tokens - share) < 0.1
 
 # %% [markdown]

@@ -92,6 +92,27 @@ empty_share.mistake(
     caught_by=a_row_for_each_answer,
     nudge="A hundred times too much: a share goes from 0 to 1.",
 )
+empty_share.mistake(
+    "one place",
+    replace=[("(len(answer_lengths) * max(answer_lengths))", "max(answer_lengths)")],
+    caught_by=a_row_for_each_answer,
+    nudge="That is the length of the batch in steps. In each step there is a place for every sequence.",
+)
+empty_share.mistake(
+    "four places always",
+    replace=[("len(answer_lengths) *", "4 *")],
+    caught_by=a_row_for_each_answer,
+    nudge="Not every batch has four places: there is one for each entry of `answer_lengths`.",
+)
+empty_share.mistake(
+    "rounded",
+    text=(
+        "def empty_share(answer_lengths):\n"
+        "    return round(1 - sum(answer_lengths) / (len(answer_lengths) * max(answer_lengths)), 2)\n"
+    ),
+    caught_by=a_row_for_each_answer,
+    nudge="Right, and then rounded. Give the share as it is; rounding is for the one who prints it.",
+)
 empty_share.alternative(
     """
 def empty_share(answer_lengths):
@@ -151,6 +172,7 @@ def nobody_or_nowhere(rng: np.random.Generator) -> Cases:
     yield call([], int(rng.integers(0, 9)), 3).returns(0)
     yield call([1, 1], 9, 0).returns(0)
     yield call([1, 1], 9, -int(rng.integers(1, 4))).returns(0)
+    yield call([1, 1, 1, 1, 1], 9, -int(rng.integers(1, 4))).returns(0)
 
 
 joining.mistake(
@@ -209,6 +231,62 @@ joining.mistake(
     caught_by=blocks_and_places_run_out,
     nudge="That is how many blocks they take. How many sequences join?",
 )
+joining.mistake(
+    "all or nobody",
+    text="""
+def joining(needs, num_free_blocks, num_places):
+    count = max(0, min(len(needs), num_places))
+    return count if sum(needs[:count]) <= num_free_blocks else 0
+""",
+    caught_by=blocks_and_places_run_out,
+    nudge="They need not join together: those in front join as long as their blocks are free.",
+)
+joining.mistake(
+    "a slice to a negative place",
+    replace=[
+        ("    for need in needs:", "    for need in needs[:num_places]:"),
+        ("count >= num_places or need", "need"),
+    ],
+    caught_by=nobody_or_nowhere,
+    nudge="`needs[:-1]` is all but the last. Places can be fewer than 0: `max(0, num_places)`.",
+)
+joining.mistake(
+    "places fewer than none",
+    replace=[("count >= num_places", "count == num_places")],
+    caught_by=nobody_or_nowhere,
+    nudge="Places can be fewer than 0, and then a count up from 0 never meets them: compare with `>=`.",
+)
+joining.mistake(
+    "runs past the end of the queue",
+    text="""
+def joining(needs, num_free_blocks, num_places):
+    count = 0
+    while count < num_places and needs[count] <= num_free_blocks:
+        num_free_blocks -= needs[count]
+        count += 1
+    return count
+""",
+    caught_by=nobody_or_nowhere,
+    nudge="With places to spare, yours asks for somebody behind the last in the queue. Stop at its end.",
+)
+joining.mistake(
+    "all may join, and nothing is returned",
+    text="""
+def joining(needs, num_free_blocks, num_places):
+    for count, need in enumerate(needs):
+        if count >= num_places or need > num_free_blocks:
+            return count
+        num_free_blocks -= need
+""",
+    caught_by=blocks_and_places_run_out,
+    nudge="If nobody has to wait, the loop ends without a `return`. Then all of them join.",
+)
+joining.mistake(
+    "the sequences themselves",
+    replace=[("return count", "return needs[:count]")],
+    caught_by=blocks_and_places_run_out,
+    nudge="Those are the needs of the ones that join. Their number is asked for: `len`.",
+)
 joining.alternative(
     """
 def joining(needs, num_free_blocks, num_places):
@@ -260,7 +338,7 @@ class Reserving:
         Nobody is ever preempted.
         """
         draft = view.draft()
-        # yours: about 8 lines. Who runs goes on; count what is set aside; who joins? `joining` is at hand.
+        # yours: about 8 lines. Who runs goes on; what is set aside; who joins? (`joining` helps.)
         num_set_aside = 0
         for sequence in view.running:
             draft.add(sequence, draft.tokens_left(sequence))
@@ -278,7 +356,7 @@ reserving = scheduler_exercise(Reserving)
 
 
 class OnDemand:
-    """Memory on demand: blocks are taken as answers grow, and the latest yields when they run out (vLLM, SOSP'23)."""
+    """Memory on demand: answers take blocks as they grow, and the latest yields (vLLM, SOSP'23)."""
 
     def __init__(self, max_num_sequences: int = 8):
         """At most `max_num_sequences` run at the same time."""
@@ -381,6 +459,7 @@ def memory_is_set_aside(rng: np.random.Generator) -> Cases:
         World([(0, 2, 3, 3), (0, 2, 3, 3)], 2, 8, 1),
         World([(0, 2, 4, 4), (0, 3, 4, 4), (1, 1, 1, 1)], 3, 8, 1),
         World([(0, 3, 2, 6), (0, 3, 2, 6)], 2, 4, 4),
+        World([(0, 3, 3, 3), (0, 3, 3, 3), (1, 1, 2, 2)], 3, 4, 4),
         World(some_jobs(rng, 6, 2, 5, 6), 4, 8, 2),
         World(some_jobs(rng, 10, 1, 9, 9), 4, 14, 2),
     )
@@ -541,6 +620,34 @@ reserving.mistake(
     replace=[("needs = [view.blocks_for(sequence.num_tokens_at_most) for", "needs = [sequence.num_tokens_at_most for")],
     caught_by=memory_is_set_aside,
     nudge="Those are tokens. A block holds several: `view.blocks_for(tokens)`.",
+)
+reserving.mistake(
+    "goes through a number",
+    replace=[("for sequence in view.waiting[:count]", "for sequence in count")],
+    caught_by=one_request_is_served,
+    nudge="`joining` says how many. Who they are: the first so many of `view.waiting`.",
+)
+reserving.mistake(
+    "computes the answer in advance",
+    replace=[
+        (
+            "view.waiting[:count]:\n            draft.add(sequence, draft.tokens_left(sequence))",
+            "view.waiting[:count]:\n            draft.add(sequence, sequence.num_tokens_at_most)",
+        )
+    ],
+    caught_by=one_request_is_served,
+    nudge="Memory is set aside for the answer, but its tokens are not known yet. Compute what is: the prompt.",
+)
+reserving.mistake(
+    "rounds up once for all",
+    replace=[
+        (
+            "num_set_aside += view.blocks_for(sequence.num_tokens_at_most)",
+            "num_set_aside = view.blocks_for(sum(one.num_tokens_at_most for one in view.running))",
+        )
+    ],
+    caught_by=memory_is_set_aside,
+    nudge="A block is never shared by two of them: round up for each sequence, and then add.",
 )
 reserving.mistake(
     "small ones overtake",
@@ -847,6 +954,77 @@ class OnDemand:
 """,
     caught_by=the_latest_yields,
     nudge="Whoever finds no block yields, even the first. The one that came last should, so that others go on.",
+)
+on_demand.mistake(
+    "nobody joins",
+    replace=[("self.max_num_sequences - len(batch)", "0")],
+    caught_by=with_room_it_is_continuous,
+    nudge="Nobody is ever let in. Who joins gets a chunk, too: `draft.add(sequence, ...)`.",
+)
+on_demand.mistake(
+    "a prompt, token by token",
+    replace=[
+        (
+            "            for sequence in view.waiting[:count]:\n"
+            "                draft.add(sequence, draft.tokens_left(sequence))",
+            "            for sequence in view.waiting[:count]:\n                draft.add(sequence, 1)",
+        )
+    ],
+    caught_by=with_room_it_is_continuous,
+    nudge="One token is right for an answer. Who joins computes all that it knows at once: `draft.tokens_left`.",
+)
+on_demand.mistake(
+    "no limit of places",
+    replace=[("self.max_num_sequences - len(batch)", "len(view.waiting)")],
+    caught_by=with_room_it_is_continuous,
+    nudge="There are blocks, but `max_num_sequences` is a limit, too: how many places are left?",
+)
+on_demand.mistake(
+    "all yield",
+    replace=[
+        (
+            "        while sum(draft.blocks_needed(sequence, 1) for sequence in batch) > draft.num_free_blocks:\n"
+            "            draft.preempt(batch.pop())",
+            "        if sum(draft.blocks_needed(sequence, 1) for sequence in batch) > draft.num_free_blocks:\n"
+            "            while batch:\n                draft.preempt(batch.pop())",
+        )
+    ],
+    caught_by=the_latest_yields,
+    nudge="Blocks are short, and yours sends everybody away. After each one, see whether the blocks suffice.",
+)
+on_demand.mistake(
+    "a block for every token",
+    replace=[("sum(draft.blocks_needed(sequence, 1) for sequence in batch)", "len(batch)")],
+    caught_by=the_latest_yields,
+    nudge="Not every next token takes a block: most fit into the last one. `draft.blocks_needed(sequence, 1)` knows.",
+)
+on_demand.mistake(
+    "who finds no block rests",
+    replace=[
+        (
+            "        while sum(draft.blocks_needed(sequence, 1) for sequence in batch) > draft.num_free_blocks:\n"
+            "            draft.preempt(batch.pop())\n",
+            "",
+        ),
+        (
+            "            draft.add(sequence, 1)\n",
+            "            if draft.can_add(sequence, 1):\n                draft.add(sequence, 1)\n",
+        ),
+    ],
+    caught_by=the_latest_yields,
+    nudge="Yours lets one rest, with all its blocks. If all rest, nobody ends. The latest must give its blocks back.",
+)
+on_demand.mistake(
+    "one yields too early",
+    replace=[("for sequence in batch) > draft", "for sequence in batch) >= draft")],
+    caught_by=one_joins_if_it_fits_now,
+    nudge="Exactly as many blocks as are needed are enough: nobody has to yield.",
+)
+on_demand.mistake(
+    "takes from the view",
+    replace=[("batch = list(view.running)", "batch = view.running")],
+    caught_by=the_latest_yields,
+    nudge="What is shown can only be read. Make a list of your own to take from: `list(view.running)`.",
 )
 on_demand.alternative(
     """

@@ -41,7 +41,8 @@ start("continuous_batching")
 
 # %% tags=["nbval-ignore-output"]
 torch.set_num_threads(1)
-model = load_model("tiny", dtype="float64")  # so exact that the company in a batch changes no token
+# In double precision: so exact that the company in a batch changes no token.
+model = load_model("tiny", dtype="float64")
 real.serve_once(model, Static(4), lengths=(4, 4))  # the first time is always slow
 static = real.serve(model, Static(4), runs=2)
 print("answers:", *real.LENGTHS)
@@ -53,7 +54,8 @@ print(f"all done after {1000 * static.seconds:.0f} ms")
 
 # %% tags=["nbval-ignore-output"]
 first_ms = [1000 * record.token_times_s[0] for record in static.records]
-print(f"TTFT of the eleventh: {first_ms[10]:.0f} ms, {first_ms[10] / (1000 * static.seconds):.0%} of the whole time")
+share = first_ms[10] / (1000 * static.seconds)
+print(f"TTFT of the eleventh: {first_ms[10]:.0f} ms, {share:.0%} of the whole time")
 assert first_ms[10] > 3 * first_ms[0]
 timelines({"static": static.run}, "Four at a time, on the real model")
 
@@ -178,12 +180,14 @@ Drawing(steps_grid(beside))
 continuous = real.serve(model, Reserving(4), runs=2)
 assert continuous.tokens == static.tokens
 print(f"{sum(map(len, static.tokens))} tokens, all the same")
-print(f"static {1000 * static.seconds:.0f} ms, continuous {1000 * continuous.seconds:.0f} ms", end=": ")
+print(f"static {1000 * static.seconds:.0f} ms,", end=" ")
+print(f"continuous {1000 * continuous.seconds:.0f} ms", end=": ")
 print(f"{static.seconds / continuous.seconds:.1f} times as fast")
-assert continuous.seconds < 1.2 * static.seconds  # the machine may be busy; the steps below are exact
+assert len(continuous.history.steps) < len(static.history.steps)
 
 # %% tags=["nbval-ignore-output"]
-timelines({"static": static.run, "continuous": continuous.run}, "The same twelve requests, on the real model")
+both = {"static": static.run, "continuous": continuous.run}
+timelines(both, "The same twelve requests, on the real model")
 
 # %%
 print(f"steps: static {len(static.history.steps)}, continuous {len(continuous.history.steps)}")
@@ -294,7 +298,10 @@ class SmallFirst:
 
 
 stream = [(0, 1, 1, 1), (0, 1, 2, 2), (0, 6, 2, 2), *[(i, 1, 2, 2) for i in range(1, 9)]]
-ordered = {"small first": serve_in_steps(SmallFirst(2), stream, 99), "yours": serve_in_steps(OnDemand(2), stream, 99)}
+ordered = {
+    "small first": serve_in_steps(SmallFirst(2), stream, 99),
+    "yours": serve_in_steps(OnDemand(2), stream, 99),
+}
 print(steps_summary(ordered))
 Drawing(steps_grid(ordered, starved=[2]))
 
@@ -352,8 +359,9 @@ for spread in (0.8, 0.0):
 # - **No promise.** `Reserving` never breaks off an answer. `OnDemand` may.
 
 # %%
-gaps_ms = {name: 1000 * max(np.diff(record.token_times_s).max() for record in run[0]) for name, run in on_a100.items()}
-print(f"longest gap: static {gaps_ms['static']:.0f} ms, continuous {gaps_ms['continuous']:.0f} ms")
+for name, (records, _) in on_a100.items():
+    gap_s = max(np.diff(record.token_times_s).max() for record in records)
+    print(f"longest gap, {name}: {1000 * gap_s:.0f} ms")
 
 # %% [markdown]
 # ## Where published systems stand

@@ -156,7 +156,8 @@ class Bench:
         if keep is not None:
             self.instances[keep], value = value, None
         changed = {place: value for place, value in places.items() if wire.pack(value) != before[place]}
-        return {"value": value, "changed": changed}
+        same = [place for place, given in places.items() if given is value and isinstance(value, list)]
+        return {"value": value, "changed": changed, "same": same}
 
     def timed(self, work: Callable[[], Any]) -> Any:
         """Run under two clocks, of processor time and of real time; a verdict's work shares what they allow."""
