@@ -287,8 +287,9 @@ def attention(
 
     All are of one sequence. Each new token looks at all cached ones, at the new ones before it,
     and at itself. Each look costs every query head 4 * head_dim FLOPs: query times key, weight
-    times value. Bytes: keys and values of all these tokens, new and cached, each moved once. (We leave out softmax, queries and
-    results: they are small. And scores need not be stored: lesson 04.) About 3 lines.
+    times value. Bytes: keys and values of all these tokens, new and cached, each moved once.
+    (We leave out softmax, queries and results: they are small. And scores need not be stored:
+    lesson 04.) About 3 lines.
     """
     looks = num_new * num_cached + num_new * (num_new + 1) // 2
     flops = 4 * num_heads * head_dim * looks

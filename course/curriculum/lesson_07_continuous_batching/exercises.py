@@ -515,7 +515,7 @@ reserving.mistake(
         )
     ],
     caught_by=one_request_is_served,
-    nudge="Nobody is ever let in. Who joins gets a chunk, too: `draft.add(sequence, ...)`.",
+    nudge="Nobody is ever let in. Who joins is added to the plan, too: `draft.add(sequence, ...)`.",
 )
 reserving.mistake(
     "a prompt token by token",
@@ -959,7 +959,7 @@ on_demand.mistake(
     "nobody joins",
     replace=[("self.max_num_sequences - len(batch)", "0")],
     caught_by=with_room_it_is_continuous,
-    nudge="Nobody is ever let in. Who joins gets a chunk, too: `draft.add(sequence, ...)`.",
+    nudge="Nobody is ever let in. Who joins is added to the plan, too: `draft.add(sequence, ...)`.",
 )
 on_demand.mistake(
     "a prompt, token by token",

@@ -226,7 +226,8 @@ timelines(on_a100, "32 requests on a simulated A100")
 #
 # ## Memory that is set aside and never used
 #
-# `Reserving` plans for the longest answer that a client may want. Most are shorter. We give the six less memory.
+# `Reserving` plans for the longest answer that a client may want. Most are shorter. Here are four requests and little
+# memory: 16 blocks.
 
 # %%
 tight = [(0, 2, 7, 12), (0, 2, 6, 12), (0, 2, 6, 12), (1, 1, 3, 12)]
