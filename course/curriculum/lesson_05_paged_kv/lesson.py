@@ -226,7 +226,8 @@ assert paged.answers == careful.answers
 # ## What got worse: memory can run out
 #
 # With memory set aside, whoever has begun can end. Now all sequences grow, and at some step there may be no block left.
-# Somebody must give way, and go on later: this is **preemption**. vLLM takes the one that came last. There are two ways to bring it back:
+# Somebody must give way, and go on later: this is **preemption**. vLLM takes the one that came last. There are two ways to
+# bring it back:
 #
 # - **recompute**: drop its blocks, and later compute prompt and answer so far in one prefill;
 # - **swap**: copy its blocks to the memory of the host, and later copy them back.
