@@ -18,13 +18,12 @@ import math
 
 import numpy as np
 import torch
-from IPython.display import SVG
 
 from course.curriculum.lesson_11_disaggregation import explorer, live, remedies
 from course.curriculum.lesson_11_disaggregation.memories import Pool, Worker, draw_pools, move_between
 from course.engine.local import LocalEngine
 from course.exercises import exercise, scorecard, start
-from course.figures import WatchedCluster, timeline, token_gaps, token_gaps_summary
+from course.figures import Drawing, WatchedCluster, timeline, token_gaps, token_gaps_summary
 from course.model.loading import load_model
 from course.simulator.shapes import load_shape
 
@@ -174,7 +173,7 @@ here = {name: source.allocate(count) for name, count in (("A", 2), ("B", 2), ("C
 pairs = {name: mine.reserve(name, blocks) for name, blocks in here.items()}
 there = {name: [block for _, block in pairs[name]] for name in ("A", "B")}
 print(f"A {pairs['A']}, B {pairs['B']}, C {pairs['C']}")
-SVG(draw_pools(source, target, here, there | {"X": taken}))
+Drawing(draw_pools(source, target, here, there | {"X": taken}))
 
 # %% [markdown]
 # A and B hold blocks at both workers until their commits. C was told no, and stays at the source until somebody at the
@@ -220,9 +219,8 @@ print(f"24 tokens, as on one worker. Computed: {here.num_computed} here, {sum(th
 
 # %% tags=["nbval-ignore-output"]
 for source, target, num_bytes, seconds in copied:
-    print(
-        f"block {source} → {target}: {num_bytes:,} bytes in {1e6 * seconds:.0f} µs, {8e-9 * num_bytes / seconds:.0f} Gbit/s"
-    )
+    gbit_s = 8e-9 * num_bytes / seconds
+    print(f"block {source} → {target}: {num_bytes:,} bytes in {1e6 * seconds:.0f} µs, {gbit_s:.0f} Gbit/s")
 assert here.pool.num_free == 61
 assert there.pool.num_free == 53
 
