@@ -94,7 +94,7 @@ class Notebook:
 
 
 INPUT = "[role=slider], select, input"
-MOST_MS = 5000
+MOST_MS = 3000
 """Longer than any picture takes, on a busy machine too."""
 
 
@@ -118,7 +118,7 @@ class LiveExplorer:
         """How wide the place of the picture is."""
         return float(self.plot.evaluate("(plot) => plot.clientWidth"))
 
-    def move(self, control: Control) -> float | None:
+    def move(self, control: Control, *, back: bool = False) -> float | None:
         """Move a control by one key and wait for the next picture; milliseconds from the key to the picture.
 
         None where the picture stays as it is: nothing is drawn then.
@@ -126,7 +126,7 @@ class LiveExplorer:
         from playwright.sync_api import TimeoutError as NothingDrawnError
 
         before = self.plot.evaluate("(plot) => plot.courseTimes.length")
-        control.press()
+        control.press(back=back)
         drawn = "([plot, n]) => plot.courseTimes.length > n"
         try:
             self.page.wait_for_function(drawn, arg=[self.plot.element_handle(), before], timeout=MOST_MS)
@@ -167,17 +167,21 @@ class Control:
         """Whether keys go there."""
         return bool(self.input.evaluate("(input) => input === document.activeElement"))
 
-    def press(self) -> None:
-        """One step on; at the end of its way, one step back."""
+    def press(self, *, back: bool = False) -> None:
+        """One step on, or ``back``; at the end of its way, one step the other way."""
         self.focus()
         if self.input.get_attribute("type") == "text":
             self.input.fill("The second list is" if "second" not in self.input.input_value() else "A list is a list")
-        self.input.press(self.input.evaluate(_KEY))
+        self.input.press(self.input.evaluate(_KEY, back))
 
 
-_KEY = """(input) => {
+_KEY = """(input, back) => {
   if (input.type === "checkbox") return "Space";
   if (input.type === "text") return "Enter";
-  if (input.tagName === "SELECT") return input.selectedIndex + 1 < input.length ? "ArrowDown" : "ArrowUp";
-  return Number(input.ariaValueNow) < Number(input.ariaValueMax) ? "ArrowRight" : "ArrowLeft";
+  const isList = input.tagName === "SELECT";
+  const [now, least, most] = isList
+    ? [input.selectedIndex, 0, input.length - 1]
+    : [input.ariaValueNow, input.ariaValueMin, input.ariaValueMax].map(Number);
+  const goesBack = back ? now > least : now >= most;
+  return goesBack ? (isList ? "ArrowUp" : "ArrowLeft") : isList ? "ArrowDown" : "ArrowRight";
 }"""
