@@ -100,6 +100,7 @@ class Worker:
         cache = ReportingCache(network.config, num_blocks, block_size, network.dtype, network.device, memory)
         self.cache = cache
         self.executor = Executor(network, num_blocks, block_size, cache=cache)
+        self.executor.forward.prepare()  # on a GPU: before anybody waits for it
         self.carrier = make_carrier(begin.carrier, begin.number, cache, begin.rendezvous)
         self._send(Ready(self.carrier.offer(), time.perf_counter() - start_s))
 
