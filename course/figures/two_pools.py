@@ -30,7 +30,7 @@ def two_pools(source: PoolState, target: PoolState, title: str = "") -> str:
     """
     parts, y = [], 8
     names = sorted({*source.owners.values(), *target.owners.values()})
-    colours = {name: (ACCENT, *SERIES[1:])[place % 3] for place, name in enumerate(names)}
+    colours = {name: (ACCENT, *SERIES[1:], TEXT)[min(place, 3)] for place, name in enumerate(names)}
     if title:
         parts.append(_text(0, 18, title, size=15, weight=600))
         y = 34
