@@ -956,6 +956,42 @@ class OnDemand:
     nudge="Whoever finds no block yields, even the first. The one that came last should, so that others go on.",
 )
 on_demand.mistake(
+    "waits for room for the whole answer",
+    text="""
+class OnDemand:
+    def __init__(self, max_num_sequences=8):
+        self.max_num_sequences = max_num_sequences
+
+    def schedule(self, view):
+        draft = view.draft()
+        batch = list(view.running)
+        while sum(draft.blocks_needed(sequence, 1) for sequence in batch) > draft.num_free_blocks:
+            draft.preempt(batch.pop())
+        for sequence in batch:
+            draft.add(sequence, 1)
+        if len(batch) == len(view.running):
+            places = self.max_num_sequences - len(batch)
+            for sequence in view.waiting[:places]:
+                if view.blocks_for(sequence.num_tokens_at_most) > draft.num_free_blocks:
+                    break
+                draft.add(sequence, draft.tokens_left(sequence))
+        return draft.plan
+""",
+    caught_by=the_latest_yields,
+    nudge="You wait until a whole answer would fit. Here one joins if what it has now fits.",
+)
+on_demand.mistake(
+    "computes the prompt only",
+    replace=[
+        (
+            "view.waiting[:count]:\n                draft.add(sequence, draft.tokens_left(sequence))",
+            "view.waiting[:count]:\n                draft.add(sequence, sequence.num_prompt_tokens)",
+        )
+    ],
+    caught_by=the_latest_yields,
+    nudge="Who was preempted has written something already. It must be computed again, with the prompt.",
+)
+on_demand.mistake(
     "nobody joins",
     replace=[("self.max_num_sequences - len(batch)", "0")],
     caught_by=with_room_it_is_continuous,
