@@ -1,4 +1,3 @@
-# draft
 # ruff: noqa: D100, E501, F401, F821
 # mypy: ignore-errors
 

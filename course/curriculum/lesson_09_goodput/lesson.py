@@ -1,4 +1,3 @@
-# draft
 # ruff: noqa: D100, D103, E501, F401, F821
 # mypy: ignore-errors
 
