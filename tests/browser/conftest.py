@@ -1,4 +1,7 @@
-"""JupyterLab as `make lab` starts it, one for all tests of a worker, and a Chromium that reports its requests."""
+"""JupyterLab as `make lab` starts it, and a Chromium that reports its requests, for the tests of a file.
+
+They end with the file: while playwright runs, no other test of the same worker could run an event loop of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from course.commands.browser import new_page, running_chromium, running_lab
 from course.errors import UserError
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab():
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
     with running_lab() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
     """Skips, with the reason, where there is none."""
     try:

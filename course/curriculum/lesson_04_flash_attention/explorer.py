@@ -36,9 +36,9 @@ SM_KIB = 192  # fast memory of each, shared memory and L1 together: the same
 FP16_BYTES = 2
 
 WALK_CONTROLS = (
+    Slider("progress", "how far (%)", 0, 100, 1, 40, help="Move it to see the tiles come one after the other"),
     LogSlider("num_tokens", "prompt (tokens)", 128, 512, 512, help="Tokens of the prompt, one head"),
     LogSlider("tile", "tile (tokens)", 32, 512, 64, help="Queries, and keys, in a tile"),
-    Slider("progress", "how far (%)", 0, 100, 1, 40, help="Move it to see the tiles come one after the other"),
 )
 WAYS_CONTROLS = (
     LogSlider("num_tokens", "prompt (tokens)", 1024, 131072, 32768, help="Llama-3.1-8B reads up to 131,072"),

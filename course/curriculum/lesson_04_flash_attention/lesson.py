@@ -196,7 +196,7 @@ assert best_ms(yours, 4096) < 2 * best_ms(naive_attention, 4096)
 #
 # ## Explore: which tile, when?
 #
-# Your `tiled_attention` runs, and we note which keys it reads for which queries. Move the last slider.
+# Your `tiled_attention` runs, and we note which keys it reads for which queries. Move the first slider.
 
 # %%
 explorer.tiles_explorer(tiled_attention)
