@@ -124,3 +124,21 @@ def latency_limits(slo: SLO | None) -> dict[str, Any]:
             shapes.append(shape)
             annotations.append(label)
     return {"shapes": shapes, "annotations": annotations}
+
+
+def latency_bars(names: Sequence[str], seconds: Sequence[float], name: str, colour: str, panel: str) -> go.Bar:
+    """A bar for each name: TTFT in s or TPOT in ms, from ``seconds``, with the value in words."""
+    scale, unit = (1e3, "ms") if name == "TPOT" else (1.0, "s")
+    return go.Bar(
+        name=name,
+        x=[round(value * scale, 4) for value in seconds],
+        y=names,
+        orientation="h",
+        marker={"color": colour},
+        showlegend=False,
+        text=[say_ms(value) for value in seconds],
+        textposition="auto",
+        hovertemplate="%{y}: " + name + " %{x:.3~g} " + unit + "<extra></extra>",
+        xaxis=f"x{panel}",
+        yaxis=f"y{panel}",
+    )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
+from course.figures.latency import latency_bars
 from course.figures.palette import DECODE, GRID, PREFILL, TEXT, WAITING
 from course.figures.style import new_figure, say_ms
 
@@ -40,8 +41,8 @@ def memory_shares(ways: Mapping[str, MemoryShares], title: str = "What the KV me
     traces = [_part(names, ways, field, label, marker) for field, label, marker in PARTS]
     traces.append(_rest(names, ways))
     traces += [
-        _latency(names, [way.ttft_s for way in ways.values()], "TTFT", PREFILL, "2"),
-        _latency(names, [way.tpot_s for way in ways.values()], "TPOT", DECODE, "3"),
+        latency_bars(names, [way.ttft_s for way in ways.values()], "TTFT", PREFILL, "2"),
+        latency_bars(names, [way.tpot_s for way in ways.values()], "TPOT", DECODE, "3"),
     ]
     axes: dict[str, Any] = {
         "xaxis": {"domain": [0, 0.5], "range": [0, 1], "tickformat": ".0%", "title": {"text": "share of KV memory"}},
@@ -87,21 +88,4 @@ def _rest(names: Sequence[str], ways: Mapping[str, MemoryShares]) -> go.Bar:
         orientation="h",
         marker={"color": GRID, "line": {"color": TEXT, "width": 1}},
         hovertemplate="%{y}: %{x:.1%} free, or lost to rounding<extra></extra>",
-    )
-
-
-def _latency(names: Sequence[str], seconds: Sequence[float], name: str, colour: str, panel: str) -> go.Bar:
-    scale, unit = (1e3, "ms") if name == "TPOT" else (1.0, "s")
-    return go.Bar(
-        name=name,
-        x=[round(value * scale, 4) for value in seconds],
-        y=names,
-        orientation="h",
-        marker={"color": colour},
-        showlegend=False,
-        text=[say_ms(value) for value in seconds],
-        textposition="auto",
-        hovertemplate="%{y}: " + name + " %{x:.3~g} " + unit + "<extra></extra>",
-        xaxis=f"x{panel}",
-        yaxis=f"y{panel}",
     )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
+from course.figures.latency import latency_bars
 from course.figures.palette import ACCENT, DECODE, PREFILL, TEXT
 from course.figures.style import new_figure, say_ms
 
@@ -34,9 +35,9 @@ def prefix_reuse(servers: Mapping[str, PrefixUse], title: str = "What comes from
     traces = [
         _tokens(names, [use.computed_tokens for use in uses], "prefilled", {"color": PREFILL}),
         _tokens(names, [use.cached_tokens for use in uses], "from the cache", {"color": ACCENT}),
-        _latency(names, [use.ttft_s for use in uses], "TTFT", PREFILL, "2"),
+        latency_bars(names, [use.ttft_s for use in uses], "TTFT", PREFILL, "2"),
         _longest(names, [use.worst_ttft_s for use in uses]),
-        _latency(names, [use.tpot_s for use in uses], "TPOT", DECODE, "3"),
+        latency_bars(names, [use.tpot_s for use in uses], "TPOT", DECODE, "3"),
     ]
     hidden: dict[str, Any] = {"autorange": "reversed", "showticklabels": False, "ticks": ""}
     axes: dict[str, Any] = {
@@ -75,23 +76,6 @@ def _tokens(names: list[str], tokens: list[int], label: str, marker: dict[str, A
         orientation="h",
         marker={**marker, "line": {"width": 0}},
         hovertemplate="%{y}: %{x:,} tokens " + label + "<extra></extra>",
-    )
-
-
-def _latency(names: list[str], seconds: list[float], name: str, colour: str, panel: str) -> go.Bar:
-    scale, unit = (1e3, "ms") if name == "TPOT" else (1.0, "s")
-    return go.Bar(
-        name=name,
-        x=[round(value * scale, 4) for value in seconds],
-        y=names,
-        orientation="h",
-        marker={"color": colour},
-        showlegend=False,
-        text=[say_ms(value) for value in seconds],
-        textposition="auto",
-        hovertemplate="%{y}: " + name + " %{x:.3~g} " + unit + "<extra></extra>",
-        xaxis=f"x{panel}",
-        yaxis=f"y{panel}",
     )
 
 
