@@ -135,13 +135,11 @@ class DisaggregatedEngine(Engine):
     def advance(self, until_s: float | None = None) -> list[Token]:
         """Wait for what the workers report, and let them go on; see `Engine.advance`."""
         self._decide()
-        times_s = [t for t in (until_s, self.wake_at_s, self._patience_ends_s(), self.traffic.next_s) if t is not None]
-        until = min(times_s, default=inf)
-        if until == inf and until_s is None and not self._is_busy:
-            self.cluster.check_not_stalled()
-            return []
-        tokens = self._listen(None if until == inf else max(0.0, until - self.now_s))
+        is_idle = until_s is None and self._is_idle
+        tokens = self._listen(0.0 if is_idle else self._timeout_s(until_s))  # who has died idle is noticed, too
         self._decide()
+        if is_idle and self._is_idle:
+            self.cluster.check_not_stalled()
         return tokens
 
     def wake(self) -> None:
@@ -249,9 +247,16 @@ class DisaggregatedEngine(Engine):
     # inside
 
     @property
-    def _is_busy(self) -> bool:
-        starting = any(not worker.is_ready for worker in self.crew.workers)
-        return starting or self.traffic.is_busy or any(worker.running for worker in self.crew.workers)
+    def _is_idle(self) -> bool:
+        """Whether nothing is under way: no step, no move, no start, no time that a scheduler asked for."""
+        at_work = any(worker.running or not worker.is_ready for worker in self.crew.workers)
+        return not at_work and not self.traffic.is_busy and self.wake_at_s is None
+
+    def _timeout_s(self, until_s: float | None) -> float | None:
+        """How long to wait for messages: until something is due. None if nothing is."""
+        times_s = [until_s, self.wake_at_s, self._patience_ends_s(), self.traffic.next_s]
+        until = min((time_s for time_s in times_s if time_s is not None), default=inf)
+        return None if until == inf else max(0.0, until - self.now_s)
 
     def _ends_s(self, worker: Worker) -> float:
         """When patience with a worker ends."""
@@ -265,13 +270,17 @@ class DisaggregatedEngine(Engine):
 
     def _await_crew(self, on_start: Callable[[str], object]) -> None:
         """Until all workers are ready. Raises UserError if one cannot be started."""
-        waiting = list(self.crew.workers)
-        while waiting := [worker for worker in waiting if not worker.is_ready]:
+        while not self._is_complete:
             self._listen(self._patience_s)
             if self.statistics.num_lost:
                 raise UserError(f"a worker could not be started: {self.statistics.events[-1].what}")
         for worker in self.crew.workers:
             on_start(f"{worker!r} is ready")
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether everyone who is there is ready."""
+        return all(worker.is_ready for worker in self.crew.workers)
 
     def _new_instance(self, station: Station) -> Instance:
         return Instance(
@@ -284,7 +293,11 @@ class DisaggregatedEngine(Engine):
         )
 
     def start_over(self, first_id: int = 0) -> None:
-        """See Engine. What was counted so far is forgotten."""
+        """See Engine. Whoever died unnoticed is replaced first; then what was counted so far is forgotten."""
+        if self.crew.workers:
+            self._listen(0.0)
+        while not self._is_complete:
+            self._listen(self._patience_s)
         super().start_over(first_id)
         self.crew.statistics = Statistics()
         self.traffic.start_over()
