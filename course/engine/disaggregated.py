@@ -65,7 +65,8 @@ class DisaggregatedEngine(Engine):
         make_cluster: a class of cluster that watches what happens.
 
     A worker that is killed, raises or hangs loses no request: what it had is computed again, on another or on the one
-    that takes its place, and answers go on where they were. ``statistics`` counts it.
+    that takes its place, and answers go on where they were. ``statistics`` counts it. When the last of a role is lost
+    and none can take its place, what needs it fails, ``trouble`` says why, and `submit` raises UserError with it.
 
     Use it in a ``with`` block, or `close` it: then its processes end. They also end when this process does, however.
     Raises UserError for arguments that make no engine.
@@ -233,6 +234,10 @@ class DisaggregatedEngine(Engine):
         self.statistics.add_loss(now_s, worker, reason, instance.sequences)
         self.crew.dismiss(worker)
         born = self.crew.replace(worker, self._new_instance, now_s, self._clock()) if self._restart else None
+        if born is None and not self.trouble and (task := self._task_left_undone()):
+            last = self.statistics.events[-1].what
+            self.trouble = f"no worker that {task} is left, start the engine again; what happened last: {last}"
+            self.statistics.note(now_s, worker, self.trouble)
         self._carry_out(self.cluster.on_instance_lost(instance.id, now_s, born.instance if born else None))
         for sequence in suspects:
             self._losses[sequence] = self._losses.get(sequence, 0) + 1
@@ -243,6 +248,14 @@ class DisaggregatedEngine(Engine):
     def _end(self, sequence: ServedSequence, reason: str) -> None:
         self._losses.pop(sequence, None)
         super()._end(sequence, reason)
+
+    def _task_left_undone(self) -> str:
+        """What none of the workers that are there can do."""
+        roles = {worker.instance.role for worker in self.crew.workers}
+        for task, role in (("prefills", "prefill"), ("decodes", "decode")):
+            if not roles & {role, "mixed"}:
+                return task
+        return ""
 
     # inside
 

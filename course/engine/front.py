@@ -16,6 +16,7 @@ from course.engine.detokenize import text_pieces
 from course.engine.intake import Prompt, make_request
 from course.engine.sampling import GREEDY, Sampling
 from course.engine.texts import Planned, Text, Texts, Token
+from course.errors import UserError
 from course.metrics.record import Recorder, RequestRecord
 from course.model.loading import Model
 from course.serving.actions import Action, SequenceEnded, WakeAt
@@ -41,6 +42,7 @@ class Engine(ABC):
         self.texts = texts
         self.answers: dict[tuple[int, int], Answer] = {}  # those that have not ended
         self.wake_at_s: float | None = None  # when a scheduler asked to be asked again
+        self.trouble = ""  # why no request can be served any more
         self._clock = clock
         self.start_over()
 
@@ -136,8 +138,10 @@ class Engine(ABC):
 
         ``ignore_end`` writes on past the end-of-text token, which does not come among the first
         ``min_new_tokens``. Raises UserError for a prompt that is empty, not in the vocabulary or
-        too long, and for a request that could never run.
+        too long, for a request that could never run, and where nobody is left to serve it.
         """
+        if self.trouble:
+            raise UserError(self.trouble)
         request = make_request(
             self.model, self.cluster, next(self._ids), prompt, max_new_tokens, n, priority, self.now_s
         )

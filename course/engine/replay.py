@@ -27,9 +27,11 @@ def serve(
     end-of-text token is ignored. A request that could never run is recorded as refused.
     ``on_step`` is called with the tokens of each step that has any.
 
-    Raises UserError, before anything runs, if the engine is busy or a request has no prompt
-    tokens or does not fit the model's context.
+    Raises UserError, before anything runs, if the engine is busy or has nobody left to serve with, or a request has no
+    prompt tokens or does not fit the model's context.
     """
+    if engine.trouble:
+        raise UserError(engine.trouble)
     if engine.num_unfinished:
         raise UserError(f"the engine still serves {engine.num_unfinished} answers; let them end or cancel them first")
     for request in workload.requests:

@@ -23,6 +23,7 @@ from course.errors import UserError
 from course.model.config import ModelConfig
 from course.model.recipe import Recipe
 from course.serving.sequence import State
+from course.workload.request import Request, Workload
 from tests.engine.conftest import ANSWER_LENGTHS, HF_CONFIG, make_engine, make_prompts, reference_answers
 
 RECIPE = Recipe("random", ModelConfig.from_hugging_face(HF_CONFIG), seed=3, dtype="float64")
@@ -250,11 +251,72 @@ def test_nothing_is_left_behind() -> None:
     while not answer.is_ended:  # nobody is left: what waits fails, and what comes is turned away
         engine.advance()
     assert answer.state is State.FAILED
-    with pytest.raises(UserError, match="no prefill instance is left"):
+    with pytest.raises(
+        UserError, match="no worker that prefills is left, start the engine again; what happened last: "
+    ):
         engine.submit(make_prompts()[0], 5)
     engine.close()
     engine.close()
     wait_until_gone(*pids, starter.pid)
+
+
+@pytest.mark.parametrize(("victim", "num_advances"), [(0, 6), (1, 2), (1, 20)])
+def test_without_a_role_what_needs_it_fails_and_the_rest_goes_on(victim: int, num_advances: int) -> None:
+    with DisaggregatedEngine(RECIPE, num_blocks=64, restart=False) as engine:
+        answers = [
+            engine.submit(prompt, length)[0] for prompt, length in zip(make_prompts(), ANSWER_LENGTHS, strict=True)
+        ]
+        for _ in range(num_advances):
+            engine.advance()
+        kill(engine.workers[victim].pid)
+        run_to_end(engine)
+        for answer, wanted, length in zip(answers, reference_answers(), ANSWER_LENGTHS, strict=True):
+            assert answer.state in (State.FINISHED, State.FAILED)
+            assert answer.tokens == wanted[: length if answer.state is State.FINISHED else len(answer.tokens)]
+            assert answer.reason or answer.state is State.FINISHED
+        while not engine.trouble:  # the death may be noticed after the last answer
+            engine.advance()
+        task = ("prefills", "decodes")[victim]
+        for serve in (engine.generate, engine.stream):
+            with pytest.raises(UserError, match=f"no worker that {task} is left"):
+                serve(make_prompts()[0], 5)
+        with pytest.raises(UserError, match=f"no worker that {task} is left"):
+            engine.serve(Workload([Request(0, 0.0, 1, 1, prompt=(1,))], {0: 1}))
+        assert "no worker that" in engine.statistics.events[-1].what
+
+
+def test_when_no_worker_can_be_started_again_that_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    with DisaggregatedEngine(RECIPE, num_blocks=64) as engine:
+        starter = engine.crew._starter
+        assert starter._process is not None
+
+        def refuse() -> None:
+            raise OSError("out of processes")
+
+        monkeypatch.setattr(starter, "launch", refuse)
+        [answer] = engine.submit(make_prompts()[0], 20)
+        kill(starter._process.pid)
+        starter._process.wait()
+        kill(engine.workers[0].pid)
+        kill(engine.workers[1].pid)
+        while not answer.is_ended:
+            engine.advance()
+        assert answer.state is State.FAILED
+        with pytest.raises(UserError, match="no worker could be started: out of processes"):
+            engine.generate(make_prompts()[0], 5)
+
+
+def test_a_nursery_that_is_killed_is_started_again(pair: DisaggregatedEngine) -> None:
+    pair.start_over()
+    nursery, victim = pair.crew._starter._process, pair.workers[0].pid
+    assert nursery is not None
+    kill(nursery.pid)
+    kill(victim)
+    nursery.wait()
+    wait_until_gone(victim)
+    assert_identical(serve_all(pair))
+    assert pair.statistics.num_lost >= 1
+    assert not pair.trouble
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from course.engine.server.ask import read_ask
-from course.engine.server.bridge import Bridge
+from course.engine.server.bridge import Bridge, unable
 from course.engine.server.errors import RequestError
 from course.engine.server.exchange import Exchange, Send
 from course.engine.server.fields import read_object
@@ -138,8 +138,9 @@ class Health:
         self._service = service
 
     async def answer(self, request: Request) -> Response:
-        """200 while requests can be answered, else 503."""
-        return Response(status_code=200 if self._service.bridge.is_alive else 503)
+        """200 while requests can be answered, else 503 with the reason."""
+        why = self._service.bridge.trouble
+        return refusal(unable(why)) if why else Response()
 
     async def metrics(self, request: Request) -> Response:
         """Metrics as Prometheus reads them."""

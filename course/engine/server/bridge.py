@@ -26,6 +26,7 @@ from course.errors import UserError
 from course.serving.sequence import State
 
 T = TypeVar("T")
+STOPPED = "the engine has stopped; try again later"
 
 
 class Update(NamedTuple):
@@ -84,8 +85,13 @@ class Bridge:
 
     @property
     def is_alive(self) -> bool:
-        """Whether requests can be answered."""
+        """Whether the engine runs."""
         return self._thread.is_alive() and not self._is_stopping
+
+    @property
+    def trouble(self) -> str:
+        """Why no request can be answered; empty where they can."""
+        return self.engine.trouble if self.is_alive else STOPPED
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Call a function in the engine's thread between two steps; its result or its exception."""
@@ -104,12 +110,12 @@ class Bridge:
                 self._loop.call_soon_threadsafe(settle, future.set_result, result)
 
         if not self.is_alive:
-            raise RequestError("the engine has stopped; try again later", status=503, code="engine_stopped")
+            raise unable(STOPPED)
         self._post(work)
         return await future
 
     async def submit(self, jobs: Sequence[Job], listener: Listener) -> Ticket:
-        """Let the jobs in, all or none. Raises RequestError where one can never be served."""
+        """Let the jobs in, all or none. Raises RequestError where one can never be served, or nobody is there to."""
         ticket = Ticket(listener)
         try:
             await self.ask(lambda: self._admit(jobs, ticket))
@@ -172,8 +178,8 @@ class Bridge:
         self._is_stopping = True
 
     def _admit(self, jobs: Sequence[Job], ticket: Ticket) -> None:
-        if self._is_stopping:
-            raise RequestError("the engine has stopped; try again later", status=503, code="engine_stopped")
+        if why := STOPPED if self._is_stopping else self.engine.trouble:
+            raise unable(why)
         try:
             for job in jobs:
                 ticket.answers += self.engine.submit(
@@ -237,6 +243,11 @@ class Bridge:
     def _send(self, news: list[tuple[Listener, Update]]) -> None:
         if news:
             self._loop.call_soon_threadsafe(deliver, news)
+
+
+def unable(why: str) -> RequestError:
+    """No request can be answered: it is the server's fault, and another server may be asked."""
+    return RequestError(why, status=503, code="engine_stopped")
 
 
 def deliver(news: list[tuple[Listener, Update]]) -> None:

@@ -71,12 +71,14 @@ class Starter:
         try:
             return self._fork()
         except (EOFError, OSError, AssertionError):  # somebody has killed the nursery
-            self.launch()
-            self.wait()
             try:
+                self.launch()
+                self.wait()
                 return self._fork()
-            except (EOFError, OSError) as error:
-                raise UserError("no worker could be started: the process that starts them keeps ending") from error
+            except EOFError:
+                raise UserError("no worker could be started: the process that starts them keeps ending") from None
+            except OSError as error:
+                raise UserError(f"no worker could be started: {error}") from error
 
     def _fork(self) -> Born:
         assert self._process

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,10 +64,36 @@ def test_kills_under_load_lose_no_request_and_the_end_leaves_nothing(tmp_path: P
         assert served.metric("course:workers_lost_total") == 3
         assert served.metric("course:worker_restarts_total") == 3
         assert served.metric("course:kv_transfers_total") >= 30
+        gone = worker(served, "decode")
+        os.kill(gone, signal.SIGKILL)  # nobody asks for anything: it is noticed all the same
+        wait_for(lambda: worker(served, "decode") != gone, served)
         workers = [worker(served, role) for role in ("prefill", "decode")]
         assert all(map(is_there, workers))
         assert served.stop(signal.SIGINT) == 0
         wait_for(lambda: not any(map(is_there, workers)), served)
+
+
+def test_without_workers_whoever_asks_is_told_at_once(tmp_path: Path) -> None:
+    with running("-m", "tests.engine.server.small", "{}", "", "alone", log=tmp_path / "log") as served:
+        assert served.request("GET", "/health") == (200, "")
+        ask = {"prompt": "a", "max_tokens": 2000, "ignore_eos": True}
+        with ThreadPoolExecutor(2) as pool:
+            whole = pool.submit(served.post, "/v1/completions", ask)
+            stream = pool.submit(served.post, "/v1/completions", {**ask, "stream": True})
+            wait_for(lambda: served.metric("vllm:num_requests_running") == 2, served)
+            os.kill(worker(served, "decode"), signal.SIGKILL)
+            status, said = whole.result()
+            assert (status, said["error"]["code"]) == (503, "engine_failed")
+            events = stream.result()[1].split("\n\n")  # its status was out already
+            assert "no decode instance is left" in json.loads(events[-3].removeprefix("data: "))["error"]["message"]
+        for answer in (served.post("/v1/completions", {"prompt": "a"}), served.request("GET", "/health")):
+            status, said = answer
+            assert status == 503
+            assert said["error"]["type"] == "server_error"
+            assert "no worker that decodes is left, start the engine again" in said["error"]["message"]
+        assert served.metric("course:workers") == 1
+        assert served.metric("vllm:num_requests_running") == 0
+        assert served.stop(signal.SIGINT) == 0
 
 
 @pytest.mark.parametrize(
