@@ -18,6 +18,13 @@ settings.register_profile("course", deadline=None)
 settings.load_profile("course")
 
 
+def pytest_configure() -> None:
+    """Here plotly checks all names and values of every figure."""
+    from course.figures import style
+
+    style.is_checked = True
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share fixtures stay on one worker: those of a file, or of one lesson in it."""
     for item in items:

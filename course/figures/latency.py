@@ -123,7 +123,7 @@ def latency_limits(slo: SLO | None) -> dict[str, Any]:
             shape, label = dashed(round(limit_s * 1e3, 3), f"{name} limit {say_ms(limit_s)}", panel=panel)
             shapes.append(shape)
             annotations.append(label)
-    return {"shapes": shapes, "annotations": annotations}
+    return {"shapes": shapes, "annotations": annotations} if shapes else {}
 
 
 def latency_bars(names: Sequence[str], seconds: Sequence[float], name: str, colour: str, panel: str) -> go.Bar:

@@ -45,13 +45,16 @@ TEMPLATE = go.layout.Template(
     }
 )
 
+is_checked = False
+"""Whether plotly checks each name and value of a figure: the tests switch it on; under a slider it takes too long."""
+
 
 def new_figure(traces: Iterable[Any], title: str, *, height: int = 420, **layout: Any) -> go.Figure:
     """A figure of the course's looks: ``height`` in pixels, as wide as the page; ``layout`` as plotly has it."""
     frame = {"template": TEMPLATE, "title": {"text": title}, "height": height}
     if not title:
         frame["margin"] = {"t": 40}
-    return go.Figure(list(traces), {**frame, **layout})
+    return go.Figure(list(traces), {**frame, **layout}, _validate=is_checked)
 
 
 def ms(seconds: Iterable[float]) -> list[float]:

@@ -15,6 +15,7 @@ from course.metrics.record import RequestRecord
 
 ROW_PX = 22
 MOST_LABELS = 30
+STRIDES = tuple(m * 10**n for n in range(6) for m in (1, 2, 5))
 _THICKNESS: dict[Kind, float] = {"waiting": 0.5, "prefill": 0.86, "transfer": 0.86, "decode": 0.86}
 
 
@@ -139,11 +140,12 @@ def _kind_trace(kind: Kind, bars: Sequence[Bar], panel: str) -> dict[str, Any]:
     }
 
 
-def timeline_axes(rows: Sequence[Row], panel: str = "") -> dict[str, Any]:
-    """Time to the right in ms, rows downwards; of many requests only some are labelled."""
-    requests = sum(row.label.startswith("request") for row in rows)
-    every = -(-requests // MOST_LABELS) if requests else 1
-    shown = [row for i, row in enumerate(reversed(rows)) if not row.label.startswith("request") or i % every == 0]
+def timeline_axes(rows: Sequence[Row], panel: str = "", most_labels: int = MOST_LABELS) -> dict[str, Any]:
+    """Time to the right in ms, rows downwards; of many requests every second, fifth or tenth is labelled."""
+    requests = [row for row in rows if row.label.startswith("request")]
+    every = next(n for n in STRIDES if len(requests) <= n * most_labels)
+    hidden = {row.y for i, row in enumerate(requests) if i % every}
+    shown = [row for row in rows if row.y not in hidden]
     ticks = {"tickvals": [row.y for row in shown], "ticktext": [row.label for row in shown]}
     yaxis = {"range": [max((row.y for row in rows), default=0) + 0.7, -0.9], "showgrid": False, "ticks": "", **ticks}
     yaxis["tickfont"] = {"size": 13}
