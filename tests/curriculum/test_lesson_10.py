@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course.curriculum.lesson_10_simulation import exercises, explorer, plan, real
-from course.curriculum.lesson_10_simulation.rules import first_wrong_token, tokens_by_hand
+from course.curriculum.lesson_10_simulation.rules import first_wrong_token, tokens_by_hand, told
 from course.exercises import load, prove
 from course.exercises.judge import judge
 from course.model.loading import load_model
@@ -74,13 +74,21 @@ def test_a_wrong_loop_is_drawn_beside_the_right_one() -> None:
     serve = next(exercise for exercise in EXERCISES if exercise.name == "serve")
     early = next(mistake for mistake in serve.mistakes if mistake.name == "a prompt is taken before it arrives")
     verdict = judge(serve, early.text, seed=0)
-    assert verdict.message == "Token 2 of request 0 should come at 2 s, and comes at 4.5 s."
+    assert verdict.message == (
+        "Token 2 of request 0 should come at 2 s, and comes at 4.5 s. A step of prompts takes 1 s; one of answers 1 s."
+    )
     assert [note.text for note in verdict.picture.layout.annotations] == ["yours", "as it should be"]
 
 
 @pytest.mark.parametrize("answer", [None, 3.0, [], [None], [["x"]], [[1.0, 2.0]], [[]]])
 def test_any_answer_of_the_loop_is_answered_with_a_sentence(answer) -> None:
     assert first_wrong_token([[1.0]], answer)
+
+
+def test_the_lengths_of_steps_are_told_without_what_costs_nothing() -> None:
+    assert told([0.5, 0.25, 0, 0.1, 0, 0.0625]) == (
+        "A step of prompts takes 0.5 s + 0.25 s per token; one of answers 0.1 s + 0.0625 s per answer"
+    )
 
 
 def test_the_number_that_hurts() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course.curriculum.lesson_10_simulation.rules import first_wrong_token, tokens_by_hand
+from course.curriculum.lesson_10_simulation.rules import first_wrong_token, tokens_by_hand, told
 from course.exercises import PLAIN, Cases, call, define, expect
 from course.figures import token_rows
 
@@ -150,6 +150,13 @@ mean_ttft.mistake(
     nudge="At a load of exactly 1 you divide by 0. There, too, the queue grows without end.",
 )
 mean_ttft.mistake(
+    "one prompt a second as the limit",
+    replace=[("load >= 1", "rate >= 1")],
+    caught_by=below_what_it_can_do,
+    nudge="`rate` above 1 is nothing bad: a GPU with short prompts does many in a second. It is the load, rate times "
+    "`prefill_s`, that must stay below 1.",
+)
+mean_ttft.mistake(
     "no answer where there is no end",
     replace=[("return math.inf", "return None")],
     caught_by=more_than_it_can_do,
@@ -258,18 +265,18 @@ def served(*worlds: tuple[Requests, int, list[float]]) -> Cases:
     for requests, most_prompts, costs in worlds:
         got = yield call(requests, most_prompts, costs)
         sentence = first_wrong_token(tokens_by_hand(requests, most_prompts, costs), got[0])
-        expect(not sentence, sentence)
+        expect(not sentence, f"{sentence}. {told(costs)}")
 
 
 def some_costs(rng: np.random.Generator) -> list[float]:
     """Of no particular length, so that nothing is right by chance."""
-    return [float(x) for x in rng.uniform(0.5, 1.5, 6) * np.array([0.2, 0.05, 0.003, 0.3, 0.01, 0.07])]
+    return [round(float(x), 4) for x in rng.uniform(0.5, 1.5, 6) * np.array([0.2, 0.05, 0.003, 0.3, 0.01, 0.07])]
 
 
 def some_requests(rng: np.random.Generator, num: int, apart_s: float, answer: int) -> Requests:
     """At random, so far apart on average."""
     arrivals_s = np.cumsum(rng.exponential(apart_s, num))
-    return [(float(at), int(rng.integers(1, 12)), int(rng.integers(1, answer + 1))) for at in arrivals_s]
+    return [(round(float(at), 3), int(rng.integers(1, 12)), int(rng.integers(1, answer + 1))) for at in arrivals_s]
 
 
 @serve.check(hint="One prompt: a step begins when it arrives and ends `step_s` later.", picture=draw_tokens)
@@ -284,8 +291,8 @@ def a_prompt_alone(rng: np.random.Generator) -> Cases:
 def a_queue_of_prompts(rng: np.random.Generator) -> Cases:
     """Lindley's recursion (1952): who comes begins at its arrival or when the one before ends, whichever is later."""
     for num, apart_s in ((2, 0.3), (3, 2.5), (20, 1.0)):
-        prefill_s = float(rng.uniform(0.6, 1.4))
-        arrivals_s = [float(at) for at in np.cumsum(rng.exponential(apart_s, num))]
+        prefill_s = round(float(rng.uniform(0.6, 1.4)), 3)
+        arrivals_s = [round(float(at), 3) for at in np.cumsum(rng.exponential(apart_s, num))]
         requests = [(at, 4, 1) for at in arrivals_s]
         ends_s, free_s = [], 0.0
         for at in arrivals_s:
@@ -356,6 +363,15 @@ NOTHING_BEGINS = (
     "next event, use `events[0]`; `heapq.heappop` takes it away.)"
 )
 
+FOR_EVER = (
+    "Does your loop come to an end? Whose prompt is taken must leave `waiting`, and who has all its tokens must leave "
+    "`running`; else steps follow for ever."
+)
+PROMPT_TOO = (
+    "Your contexts are too short. The prompt is in the cache, too, and of the answer all tokens but the latest."
+)
+UNDER_WAY = "You begin a step although one is under way. The GPU does one at a time: whoever arrives meanwhile waits."
+
 serve.mistake(
     "a prompt is taken before it arrives",
     text="""
@@ -397,7 +413,43 @@ serve.mistake(
     "arrivals interrupt the step",
     replace=[("if batch or more_now:", "if more_now:")],
     caught_by=a_queue_of_prompts,
-    nudge="You begin a step although one is under way. The GPU does one at a time: whoever arrives meanwhile waits.",
+    nudge=UNDER_WAY,
+)
+serve.mistake(
+    "arrivals interrupt the step, and it is forgotten",
+    replace=[
+        ("if batch or more_now:", "if more_now:"),
+        (
+            "            running = [number for",
+            "            running += [one for one in batch if one not in running]\n            running = [number for",
+        ),
+        ("            running += batch\n            seconds", "            seconds"),
+    ],
+    caught_by=a_queue_of_prompts,
+    nudge=UNDER_WAY,
+)
+serve.mistake(
+    "the end of a step is not on the heap",
+    replace=[("            heapq.heappush(events, (now_s + seconds, step_ends))", "            pass")],
+    caught_by=a_prompt_alone,
+    nudge="None of your steps ends. Put its end on the heap when it begins, the time first: (when, `step_ends`).",
+)
+serve.mistake(
+    "numbers for lists",
+    replace=[("step_s([requests[number][1] for number in batch], [])", "step_s(len(batch), 0)")],
+    caught_by=a_prompt_alone,
+    nudge="`step_s` wants two lists of lengths: of each prompt in the step, and of each context. One of them is empty.",
+)
+serve.mistake(
+    "ends when nobody is there",
+    replace=[
+        (
+            "        if batch:\n            heapq.heappush(events, (now_s + seconds, step_ends))\n",
+            "        if not batch:\n            break\n        heapq.heappush(events, (now_s + seconds, step_ends))\n",
+        )
+    ],
+    caught_by=a_queue_of_prompts,
+    nudge="Nobody is there, and your loop ends. But arrivals are still on the heap: go on with the next event.",
 )
 serve.mistake(
     "starts at the arrival",
@@ -516,7 +568,13 @@ serve.mistake(
     "only the answer is in the cache",
     replace=[(DECODE, "len(tokens[number]) - 1")],
     caught_by=an_answer_alone,
-    nudge="The prompt is in the cache, too.",
+    nudge=PROMPT_TOO,
+)
+serve.mistake(
+    "only the answer is in the cache, to its latest token",
+    replace=[(DECODE, "len(tokens[number])")],
+    caught_by=an_answer_alone,
+    nudge=PROMPT_TOO,
 )
 serve.mistake(
     "one token more",
@@ -528,13 +586,14 @@ serve.mistake(
     "answers one by one",
     replace=[("batch = list(running)", "batch = running[:1]")],
     caught_by=answers_share_steps,
-    nudge="Your step gives one answer its next token. All that have begun share the step.",
+    nudge="Your step gives one answer its next token. All that have begun share the step: `most_prompts` is about "
+    "prompts only.",
 )
 serve.mistake(
     "all who wait",
     replace=[("waiting[:most_prompts], waiting[most_prompts:]", "waiting, []")],
     caught_by=a_queue_of_prompts,
-    nudge="Your step takes everybody who waits. It takes the first `most_prompts`.",
+    nudge="Your step takes more of those who wait than it may: the first `most_prompts`, and no more.",
 )
 serve.mistake(
     "always one prompt",
@@ -694,7 +753,13 @@ serve.mistake(
         )
     ],
     caught_by=a_prompt_alone,
-    nudge="Does your loop come to an end? Who has all its tokens must leave `running`, else steps follow for ever.",
+    nudge=FOR_EVER,
+)
+serve.mistake(
+    "endless: prompts stay in the queue",
+    replace=[("batch, waiting = waiting[:most_prompts], waiting[most_prompts:]", "batch = waiting[:most_prompts]")],
+    caught_by=a_prompt_alone,
+    nudge=FOR_EVER,
 )
 serve.alternative("""
 def serve(requests, step_s, most_prompts=1):
@@ -819,6 +884,25 @@ tensor_ttft.mistake(
     replace=[("mean_ttft(rate, prefill_s / speedup)", "mean_ttft(rate / 2, prefill_s)")],
     caught_by=one_faster_gpu,
     nudge="Those are two copies of the model with half of the prompts each. Here both GPUs work on every prompt.",
+)
+tensor_ttft.mistake(
+    "fewer prompts instead of shorter ones",
+    replace=[("mean_ttft(rate, prefill_s / speedup)", "mean_ttft(rate / speedup, prefill_s)")],
+    caught_by=one_faster_gpu,
+    nudge="The load is right, and each prompt is as slow as before. It is the time of a prompt that becomes shorter; "
+    "as many come as before.",
+)
+tensor_ttft.mistake(
+    "fewer prompts and shorter ones",
+    replace=[("mean_ttft(rate, prefill_s / speedup)", "mean_ttft(rate / speedup, prefill_s / speedup)")],
+    caught_by=one_faster_gpu,
+    nudge="You use `speedup` twice. Prompts become shorter; as many come as before.",
+)
+tensor_ttft.mistake(
+    "no queue",
+    replace=[("mean_ttft(rate, prefill_s / speedup)", "prefill_s / speedup")],
+    caught_by=one_faster_gpu,
+    nudge="That is the prefill alone. Also before a faster GPU some prompts wait: `mean_ttft` knows how long.",
 )
 tensor_ttft.mistake(
     "only the prefill is faster",
@@ -954,6 +1038,19 @@ pipeline_ttft.mistake(
     nudge="That is the wait alone. Then the prompt goes through all stages.",
 )
 pipeline_ttft.mistake(
+    "no queue",
+    replace=[(BOTH, "prefill_s")],
+    caught_by=two_stages,
+    nudge="That is the way through all stages, with nobody before you. The wait before the first stage is missing.",
+)
+pipeline_ttft.mistake(
+    "half of it with the whole prefill",
+    replace=[(BOTH, "prefill_s + rate * prefill_s**2 / (2 * (1 - rate * stage_s))")],
+    caught_by=two_stages,
+    nudge="You have the stage's time below the line and the whole prefill above it. For those who queue only the first "
+    "stage counts: R·D² / (2·(1 − R·D)) with D = `prefill_s / num_stages` everywhere.",
+)
+pipeline_ttft.mistake(
     "always two",
     replace=[("prefill_s / num_stages", "prefill_s / 2")],
     caught_by=more_stages,
@@ -1026,7 +1123,8 @@ def fit_steps(steps: list[tuple[list[int], list[float]]], decodes: bool) -> list
         decode:   a + b · (sum of the lengths) + c · (number of sequences)
 
     Closest: the smallest sum of squared differences. `np.linalg.lstsq(matrix, targets)[0]` finds
-    it: a row for each step, a column for each constant. About 6 lines.
+    it: a row for each step, a column for each constant. What it gives is an array; return a list
+    (`.tolist()`). About 6 lines.
     """
     rows, targets = [], []
     for lengths, seconds in steps:
@@ -1069,10 +1167,13 @@ def steps_with_several_prompts(rng: np.random.Generator) -> Cases:
 @fit_steps.check(hint="Of decodes: 1, the sum of the lengths, and how many sequences there are.")
 def steps_of_decodes(rng: np.random.Generator) -> Cases:
     constants = [0.5, 0.25, 0.125]
+    yield call(exact(constants), True).returns(constants, rtol=1e-6)
+
+
+def exact(constants: Sequence[float]) -> Steps:
+    """Decode steps of several sizes, timed once and without error."""
     several = [[1], [2, 1], [9, 3], [2, 2, 1], [4, 1, 8]]
-    yield call([(lengths, [timed(lengths, constants, True)]) for lengths in several], True).returns(
-        constants, rtol=1e-6
-    )
+    return [(lengths, [timed(lengths, constants, True)]) for lengths in several]
 
 
 @fit_steps.check(hint="Of the timings of one step take the median: `np.median(seconds)`.")
@@ -1083,8 +1184,12 @@ def a_timing_that_went_wrong(rng: np.random.Generator) -> Cases:
         steps = []
         for lengths in several:
             seconds = timed(lengths, constants, decodes)
-            steps.append((lengths, [3 * seconds + 1, *[seconds] * (2 * len(lengths) - 1), seconds - 0.0625]))
+            usual = [seconds] * len(lengths)
+            timings = [seconds - 0.0625, *usual[1:], 3 * seconds + 1, *usual]
+            steps.append((lengths, timings[:: -1 if len(steps) % 2 else 1]))
         yield call(steps, decodes).returns(constants, rtol=1e-6)
+    of_four = [(lengths, [fair - 0.25, fair + 9.0, fair + 0.25, fair - 0.5]) for lengths, [fair] in exact(constants)]
+    yield call(of_four, True).returns(constants, rtol=1e-6)
 
 
 def noisy(rng: np.random.Generator, decodes: bool) -> Steps:
@@ -1194,6 +1299,38 @@ def fit_steps(steps, decodes):
     caught_by=a_timing_that_went_wrong,
     nudge="You fit every single timing, the bad ones with them, and squares give those the most weight. First the "
     "median of each step.",
+)
+fit_steps.mistake(
+    "the timing that stands in the middle",
+    replace=[("np.median(seconds)", "seconds[len(seconds) // 2]")],
+    caught_by=a_timing_that_went_wrong,
+    nudge="You take the one that stands in the middle of the list, in the order of the timings. The median is the one "
+    "in the middle by size: `np.median` sorts.",
+)
+fit_steps.mistake(
+    "the upper of two in the middle",
+    replace=[("np.median(seconds)", "sorted(seconds)[len(seconds) // 2]")],
+    caught_by=a_timing_that_went_wrong,
+    nudge="Right for an odd number of timings. Of an even number, two stand in the middle, and the median is between "
+    "them: `np.median(seconds)`.",
+)
+fit_steps.mistake(
+    "in milliseconds",
+    replace=[("np.median(seconds)", "1000 * np.median(seconds)")],
+    caught_by=steps_with_one_prompt,
+    nudge="A thousand times too much: seconds are wanted.",
+)
+fit_steps.mistake(
+    "a caret for a power",
+    replace=[("n * n for n", "n ^ 2 for n")],
+    caught_by=steps_with_one_prompt,
+    nudge="`^` is no power in Python, it compares bits. A square is `n * n` or `n ** 2`.",
+)
+fit_steps.mistake(
+    "the longest length",
+    replace=[("sum(lengths), last", "max(lengths), last")],
+    caught_by=steps_with_several_prompts,
+    nudge="A step computes all its tokens, not only the longest prompt: add the lengths up.",
 )
 fit_steps.mistake(
     "the sum of the timings",

@@ -43,7 +43,8 @@ def tokens_by_hand(requests: Sequence[tuple[float, int, int]], most_prompts: int
 def first_wrong_token(wanted: Sequence[Sequence[float]], got: object) -> str:
     """The first token, in the order in which they should come, that does not come at its time; empty if all do."""
     if not isinstance(got, list) or len(got) != len(wanted):
-        return f"There must be a list with one list of times for each of the {len(wanted)} requests"
+        what = "None" if got is None else f"a {type(got).__name__} of another length or kind"
+        return f"`serve` must return a list with one list of times for each request, and returns {what}"
     for number, row in enumerate(got):
         if not isinstance(row, list | tuple) or not all(isinstance(time_s, int | float) for time_s in row):
             return f"What comes for request {number} is no list of times: {row!r}"
@@ -62,7 +63,23 @@ def first_wrong_token(wanted: Sequence[Sequence[float]], got: object) -> str:
 def _say(number: int, token: int, due: float | None, came: float | None) -> str:
     which = f"Token {token + 1} of request {number}"
     if due is None:
-        return f"{which} comes at {came:.10g} s, though its answer has only {token} tokens"
+        return f"{which} comes at {came:.10g} s, though its answer has {token} token{'s' * (token != 1)}"
     if came is None:
         return f"{which} should come at {due:.10g} s, and never comes"
     return f"{which} should come at {due:.10g} s, and comes at {came:.10g} s"
+
+
+def told(costs: Sequence[float]) -> str:
+    """How long steps take with such constants, in a sentence, so that one can reckon along."""
+    prompts, answers = costs[:3], costs[3:]
+    return (
+        f"A step of prompts takes {_sum(prompts, 'token', 'squared length')}; "
+        f"one of answers {_sum(answers, 'token in a cache', 'answer')}"
+    )
+
+
+def _sum(constants: Sequence[float], *units: str) -> str:
+    always, *each = (f"{constant:g} s" for constant in constants)
+    return " + ".join(
+        [always, *(f"{part} per {unit}" for part, unit in zip(each, units, strict=True) if part != "0 s")]
+    )
