@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def mean_ttft(rate: float, prefill_s: float) -> float:
     """Mean TTFT in seconds of one GPU that takes one prompt after the other.
 
-    `rate` prompts arrive per second, at random (Poisson), and each takes `prefill_s` seconds. Where
-    more comes in than the GPU can do, or exactly as much, the queue grows without end: `math.inf`.
-    About 3 lines.
+    `rate` prompts arrive per second, at random (Poisson), and each takes `prefill_s` seconds.
+    Where more comes in than the GPU can do, or exactly as much, the queue grows without end:
+    `math.inf`. About 3 lines.
     """
     load = rate * prefill_s
     if load >= 1:
@@ -209,13 +209,14 @@ def serve(
     """When each token of each request comes out: one GPU, one step at a time, prompts first.
 
     `requests` are (arrival in seconds, tokens of the prompt, tokens of the answer), in order of
-    arrival. While prompts wait, a step takes the first `most_prompts` of them, or all if there are
-    fewer; at its end each of these has its first token. While none wait, a step gives every answer
-    that has begun its next token. A step under way is not interrupted.
+    arrival. While prompts wait, a step takes the first `most_prompts` of them, or all if there
+    are fewer; at its end each of these has its first token. While none wait, a step gives every
+    answer that has begun its next token. A step under way is not interrupted.
 
-    A step takes `step_s(prompts, contexts)` seconds: `prompts` has the length of each prompt that
-    it takes, `contexts` for each answer the tokens in its cache: the prompt, and of the answer all
-    but the latest token. One of the two lists is empty. Return for each request its list of times.
+    A step takes `step_s(prompts, contexts)` seconds: `prompts` has the length of each prompt in
+    it, `contexts` for each answer in it the number of tokens in its cache: the prompt, and of the
+    answer all but the latest token. One of the two lists is empty. Return for each request its
+    list of times.
     """
     tokens = [[] for _ in requests]  # the answer: when the tokens of each request came
     waiting, running, batch = [], [], []  # requests in the queue, begun, in the step under way

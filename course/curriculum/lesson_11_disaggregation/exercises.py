@@ -26,9 +26,9 @@ def transfer_s(
 ) -> float:
     """Seconds until the keys and values of `num_tokens` tokens are at the other worker.
 
-    Whole blocks of `block_size` tokens move, the last one too if it is half empty. An otherwise idle
-    link sends `gbit_s` * 10**9 bits per second, and each bit is under way for `latency_s`.
-    About 4 lines.
+    Whole blocks of `block_size` tokens move, the last one too if it is half empty. A number of the
+    cache has `element_bytes` bytes. The link has nothing else to do: it sends `gbit_s` * 10**9 bits
+    per second, and each bit is under way for `latency_s`. About 4 lines.
     """
     num_blocks = math.ceil(num_tokens / block_size)
     token_bytes = 2 * num_layers * num_kv_heads * head_dim * element_bytes
@@ -60,19 +60,19 @@ def moved(shape: Shape, gbit_s: float, latency_s: float) -> Any:
 
 @transfer_s.check(hint="Blocks, times what a block holds, in bits; divided by bits per second.")
 def full_blocks_on_a_link(rng: np.random.Generator) -> Cases:
-    yield moved((4, 3, 5, 7, 4, 2), 1.0, 0.0)
-    yield moved((16, 40, 40, 128, 16, 2), 25.0, 0.0)
+    yield moved((10, 3, 7, 9, 5, 1), 1.0, 0.0)
+    yield moved((16, 40, 40, 128, 16, 1), 25.0, 0.0)
     for _ in range(2):
         block = int(rng.integers(2, 9))
         tokens = block * int(rng.integers(2, 6))
         layers, heads, dim = (int(n) for n in rng.integers(3, 12, 3))
-        yield moved((tokens, layers, heads, dim, block, 2), float(rng.integers(2, 50)), 0.0)
+        yield moved((tokens, layers, heads, dim, block, 1), float(rng.integers(2, 50)), 0.0)
 
 
 @transfer_s.check(hint="What is the width of one number of the cache? The tiny model's has four bytes.")
 def numbers_of_other_widths(rng: np.random.Generator) -> Cases:
     layers, heads, dim = (int(n) for n in rng.integers(2, 9, 3))
-    for element_bytes in (4, 1):
+    for element_bytes in (2, 4):
         yield moved((32, layers, heads, dim, 16, element_bytes), 10.0, 0.0)
 
 
@@ -153,8 +153,20 @@ transfer_s.mistake(
 transfer_s.mistake(
     "always two bytes",
     replace=[("head_dim * element_bytes", "head_dim * 2")],
-    caught_by=numbers_of_other_widths,
+    caught_by=full_blocks_on_a_link,
     nudge="A number does not always take 2 bytes: ask `element_bytes`.",
+)
+transfer_s.mistake(
+    "numbers without a width",
+    replace=[("head_dim * element_bytes", "head_dim")],
+    caught_by=numbers_of_other_widths,
+    nudge="You count the numbers of the cache. Each of them takes `element_bytes` bytes.",
+)
+transfer_s.mistake(
+    "always blocks of 16",
+    replace=[("num_tokens / block_size", "num_tokens / 16"), ("num_blocks * block_size", "num_blocks * 16")],
+    caught_by=full_blocks_on_a_link,
+    nudge="A block does not always hold 16 tokens: ask `block_size`.",
 )
 transfer_s.mistake(
     "only the tokens",
@@ -212,9 +224,10 @@ def transfer_s(num_tokens, num_layers, num_kv_heads, head_dim, gbit_s, latency_s
 
 @define("disaggregation.break_even_gbit_s", points=1)
 def break_even_gbit_s(num_bytes: int, prefill_s: float) -> float:
-    """The bandwidth, in 10**9 bits per second, at which a move takes as long as the prefill before it.
+    """The bandwidth at which a move takes as long as the prefill before it, in 10**9 bits per second.
 
-    A prefill of `prefill_s` seconds leaves `num_bytes` bytes of keys and values. No latency. 1 line.
+    A prefill of `prefill_s` seconds leaves `num_bytes` bytes of keys and values. The link has no
+    latency. 1 line.
     """
     return 8 * num_bytes / prefill_s / 10**9
 
@@ -224,7 +237,7 @@ def as_long_as_the_prefill(rng: np.random.Generator) -> Cases:
     yield call(250_000_000, 1.0).returns(2.0)
     yield call(250_000_000, 0.5).returns(4.0)
     for _ in range(3):
-        gbit_s, prefill_s = float(rng.integers(1, 100)), float(rng.integers(1, 100)) / 100
+        gbit_s, prefill_s = float(rng.integers(1, 800)) / 8 + 0.0625, float(rng.integers(1, 100)) / 100
         yield call(round(gbit_s * prefill_s * 1e9 / 8), prefill_s).returns(gbit_s, rtol=1e-6)
 
 
@@ -257,6 +270,24 @@ break_even_gbit_s.mistake(
     replace=[(" / 10**9", "")],
     caught_by=as_long_as_the_prefill,
     nudge="Those are bits per second. Count them in billions.",
+)
+break_even_gbit_s.mistake(
+    "in millions",
+    replace=[("/ 10**9", "/ 10**6")],
+    caught_by=as_long_as_the_prefill,
+    nudge="Those are megabits per second. Giga is 10**9.",
+)
+break_even_gbit_s.mistake(
+    "times a billion",
+    replace=[("/ 10**9", "* 10**9")],
+    caught_by=as_long_as_the_prefill,
+    nudge="To count in billions, divide by a billion.",
+)
+break_even_gbit_s.mistake(
+    "rounded",
+    replace=[("return 8 * num_bytes / prefill_s / 10**9", "return float(round(8 * num_bytes / prefill_s / 10**9))")],
+    caught_by=as_long_as_the_prefill,
+    nudge="You round. The tiny model's break-even would be 0.",
 )
 break_even_gbit_s.mistake(
     "times the prefill",
@@ -374,8 +405,9 @@ def in_two_pools(learner: Any, num_source_blocks: int, num_target_blocks: int, s
 class Handover:
     """Moves sequences from the worker that computes prompts to the one that writes answers.
 
-    Each worker has a pool of blocks: `pool.num_free` says how many are free, `pool.allocate(count)`
-    takes some and returns their numbers, `pool.free(blocks)` gives them back.
+    Each worker has a pool of blocks: `pool.num_free` says how many are free,
+    `pool.allocate(count)` takes some and returns the list of their numbers, and
+    `pool.free(blocks)` gives a list of them back.
     """
 
     def __init__(self, source, target):
@@ -384,11 +416,11 @@ class Handover:
         self.moving = {}  # what is under way, by the name of its request
 
     def reserve(self, request: str, blocks: list[int]) -> list[tuple[int, int]] | None:
-        """The prompt of `request` is computed; its keys and values are in these blocks of the source.
+        """The prompt of `request` is computed; its keys and values are in `blocks` of the source.
 
-        Set as many blocks aside at the target, and return what is to be copied: (source block,
-        target block), in the order of `blocks`. If the target has too few: change nothing and return
-        None. You will be asked again.
+        Set as many blocks aside at the target, and return what is to be copied: a list of pairs
+        (source block, target block), in the order of `blocks`. If the target has too few: change
+        nothing and return None. You will be asked again.
         """
         # yours: about 5 lines
         if len(blocks) > self.target.num_free:
@@ -399,7 +431,10 @@ class Handover:
         # end
 
     def commit(self, request: str) -> list[int]:
-        """Everything has arrived: from now on the copy counts. Return its block table at the target."""
+        """Everything has arrived: from now on the copy counts, and the source's is not needed.
+
+        Return the sequence's block table at the target.
+        """
         # yours: about 3 lines
         blocks, table = self.moving.pop(request)
         self.source.free(blocks)
@@ -480,6 +515,8 @@ def a_copy_breaks_off(rng: np.random.Generator) -> Cases:
     yield from replayed(3, 2, story)
     yield from replayed(3, 2, [*story, ("prefill", "B", text(rng, 2)), *move_of("A"), ("end", "A", "")])
 
+
+ONLY_THE_NAMED = "You end every move that is under way. Only the copy of `request` has arrived."
 
 handover.mistake(
     "frees at the source before the commit",
@@ -587,6 +624,83 @@ handover.mistake(
     replace=[("        return table\n", "        return sorted(table)\n")],
     caught_by=one_sequence_moves,
     nudge="The blocks are the right ones, in the order of their numbers. A block table is in the order of the text.",
+)
+handover.mistake(
+    "pairs in the order of the numbers",
+    replace=[("list(zip(blocks, table, strict=True))", "list(zip(sorted(blocks), sorted(table), strict=True))")],
+    caught_by=one_sequence_moves,
+    nudge="You sort the blocks for the copy, and `commit` returns them unsorted: the text comes out in another order. "
+    "Pair them as they come.",
+)
+handover.mistake(
+    "pairs from the end",
+    replace=[("list(zip(blocks, table, strict=True))", "list(zip(blocks, table, strict=True))[::-1]")],
+    caught_by=one_sequence_moves,
+    nudge="The right pairs, the last one first. They are wanted in the order of `blocks`.",
+)
+handover.mistake(
+    "a set for a table",
+    replace=[("        return table\n", "        return set(table)\n")],
+    caught_by=one_sequence_moves,
+    nudge="A set has no order, and a block table is nothing but an order: that of the text. Return a list.",
+)
+handover.mistake(
+    "one block more",
+    replace=[
+        ("self.target.allocate(len(blocks))", "self.target.allocate(len(blocks) + 1)"),
+        ("strict=True", "strict=False"),
+    ],
+    caught_by=one_sequence_moves,
+    nudge="You set one block more aside than moves. The decode worker takes blocks for the answer itself, when it "
+    "needs them.",
+)
+handover.mistake(
+    "which blocks instead of how many",
+    replace=[("self.target.allocate(len(blocks))", "self.target.allocate(blocks)")],
+    caught_by=one_sequence_moves,
+    nudge="`allocate` wants to know how many, not which: the target chooses its own numbers.",
+)
+handover.mistake(
+    "counts the free blocks itself",
+    replace=[
+        (
+            "        self.moving[request] =",
+            "        self.target.num_free -= len(blocks)\n        self.moving[request] =",
+        ),
+    ],
+    caught_by=one_sequence_moves,
+    nudge="`num_free` follows by itself when you allocate and free. It is there to be read.",
+)
+handover.mistake(
+    "frees both sides",
+    replace=[("self.source.free(blocks)", "self.source.free(blocks)\n        self.target.free(table)")],
+    caught_by=one_sequence_moves,
+    nudge="You free the copy, too. The decode worker is about to read it: only the source's blocks are done with.",
+)
+handover.mistake(
+    "forgets the others at each reserve",
+    replace=[("self.moving[request] = list(blocks), table", "self.moving = {request: (list(blocks), table)}")],
+    caught_by=two_moves_at_a_time,
+    nudge="Each `reserve` makes a new dictionary, and the moves before it are forgotten. Put the new one into the old: "
+    "`self.moving[request] = …`.",
+)
+handover.mistake(
+    "commits all that is under way",
+    replace=[
+        (
+            "        blocks, table = self.moving.pop(request)\n        self.source.free(blocks)\n",
+            "        table = self.moving[request][1]\n        for blocks, _ in self.moving.values():\n"
+            "            self.source.free(blocks)\n        self.moving.clear()\n",
+        )
+    ],
+    caught_by=two_moves_at_a_time,
+    nudge=ONLY_THE_NAMED,
+)
+handover.mistake(
+    "one move after the other",
+    replace=[("if len(blocks) > self.target.num_free:", "if self.moving or len(blocks) > self.target.num_free:")],
+    caught_by=two_moves_at_a_time,
+    nudge="You say no as long as something else is under way. There is room, and a slow move holds nobody up.",
 )
 handover.mistake(
     "one place for all moves",
@@ -790,13 +904,14 @@ def with_two_workers(learner: Any, prompt: list[int], max_new_tokens: int) -> di
         return copy
 
     source, target = Worker("prefill", 0), Worker("decode", -1)
-    answer, problem = None, ""
+    own_prompt, answer, problem = list(prompt), None, ""
     try:
-        answer = learner(list(prompt), max_new_tokens, source, target, move)
+        answer = learner(own_prompt, max_new_tokens, source, target, move)
     except WorkerError as error:
         problem = str(error)
     return {
         "prompt": prompt,
+        "prompt_after": own_prompt,
         "max_new_tokens": max_new_tokens,
         "answer": answer if isinstance(answer, (list, tuple, int)) else None,
         "kind": type(answer).__name__,
@@ -807,17 +922,25 @@ def with_two_workers(learner: Any, prompt: list[int], max_new_tokens: int) -> di
 
 
 @define("disaggregation.serve_split", points=2, through=with_two_workers)
-def serve_split(prompt: list[int], max_new_tokens: int, prefill_worker, decode_worker, move) -> list[int]:
+def serve_split(
+    prompt: list[int],
+    max_new_tokens: int,
+    prefill_worker,
+    decode_worker,
+    move,
+) -> list[int]:
     """The `max_new_tokens` (1 or more) tokens of an answer that two workers write, in order.
 
-    - `prefill_worker.prefill(prompt)` computes the prompt and returns (its block table, the first token).
-    - `move(table)` is a whole handover: it returns the block table at the decode worker.
+    - `prefill_worker.prefill(prompt)` computes the prompt. It returns two things: the block table of
+      the prompt, and the first token.
+    - `move(table)` is a whole handover, the freeing at the prefill worker too. It returns the block
+      table at the decode worker.
     - `decode_worker.step(token, position, table)` computes a token of the text, which stands at
       `position` (the prompt's first at 0), and returns the token that follows it.
-    - `worker.free(table)`: these blocks are not needed any more.
+    - `worker.free(table)` of either worker: these blocks are not needed any more.
 
-    The first token is not in the cache yet: it was sampled and not computed. An answer of one token
-    does not move. In the end no block is held. About 8 lines.
+    The first token is not in the cache yet: it was sampled and not computed. An answer of one
+    token does not move. In the end no block is held. About 8 lines.
     """
     table, token = prefill_worker.prefill(prompt)
     answer = [token]
@@ -1030,6 +1153,74 @@ def serve_split(prompt, max_new_tokens, prefill_worker, decode_worker, move):
     nudge="With `yield` nothing runs until somebody asks for the tokens. Put them into a list and return it.",
 )
 split.mistake(
+    "the first token written twice",
+    replace=[("    table = move(table)\n", "    table = move(table)\n    answer.append(token)\n")],
+    caught_by=two_tokens,
+    nudge="The first token stands in your answer twice: it comes from the prefill, and is not written again after the "
+    "move.",
+)
+split.mistake(
+    "begins with the prompt's last token",
+    replace=[
+        ("    table = move(table)\n", "    table = move(table)\n    token = prompt[-1]\n"),
+        ("step(answer[-1], position, table))", "step(token, position, table))\n        token = answer[-1]"),
+    ],
+    caught_by=two_tokens,
+    nudge="You hand the prompt's last token to the decode worker. It is computed already; the newest token is the "
+    "first of the answer.",
+)
+split.mistake(
+    "frees at the other worker",
+    replace=[("    decode_worker.free(table)\n", "    prefill_worker.free(table)\n")],
+    caught_by=two_tokens,
+    nudge="After the move these numbers are blocks of the decode worker. At the prefill worker they are somebody "
+    "else's.",
+)
+split.mistake(
+    "frees after each token",
+    replace=[
+        (
+            "        answer.append(decode_worker.step(answer[-1], position, table))\n    decode_worker.free(table)\n",
+            "        answer.append(decode_worker.step(answer[-1], position, table))\n"
+            "        decode_worker.free(table)\n",
+        )
+    ],
+    caught_by=a_longer_answer,
+    nudge="You free the blocks after each token. The next step still reads them: free once, at the end of the answer.",
+)
+split.mistake(
+    "moves before each token",
+    replace=[
+        (
+            "    table = move(table)\n    for position in range(len(prompt), len(prompt) + max_new_tokens - 1):\n",
+            "    for position in range(len(prompt), len(prompt) + max_new_tokens - 1):\n        table = move(table)\n",
+        )
+    ],
+    caught_by=a_longer_answer,
+    nudge="You move before each token. A sequence moves once; then it stays at the decode worker.",
+)
+split.mistake(
+    "token and table exchanged",
+    replace=[("    table, token = prefill_worker", "    token, table = prefill_worker")],
+    caught_by=two_tokens,
+    nudge="`prefill` returns the block table first, then the token.",
+)
+split.mistake(
+    "the answer is written into the prompt",
+    replace=[("    decode_worker.free(table)\n", "    prompt += answer\n    decode_worker.free(table)\n")],
+    caught_by=two_tokens,
+    nudge="Whoever called you still has this list, and finds your tokens in it. Make one of your own: "
+    "`text = [*prompt, token]`.",
+)
+split.mistake(
+    "a tuple",
+    replace=[
+        ("    decode_worker.free(table)\n    return answer", "    decode_worker.free(table)\n    return tuple(answer)")
+    ],
+    caught_by=two_tokens,
+    nudge="The tokens are right. Return them as a list.",
+)
+split.mistake(
     "prompt and answer",
     replace=[
         (
@@ -1061,12 +1252,17 @@ def serve_split(prompt, max_new_tokens, prefill_worker, decode_worker, move):
 
 
 @define("disaggregation.exposed_s", points=2)
-def exposed_s(sending_s: float, prefill_s: float, num_layers: int, latency_s: float = 0.0) -> float:
-    """Seconds from the end of a prefill until its last layer is at the other worker, sent layer by layer.
+def exposed_s(
+    sending_s: float,
+    prefill_s: float,
+    num_layers: int,
+    latency_s: float = 0.0,
+) -> float:
+    """Seconds from the end of a prefill until its last layer is at the other worker.
 
-    Each of the `num_layers` layers takes the same part of `prefill_s` to be computed, and the same part
-    of `sending_s` to be sent. A layer is sent when it is computed and the one before it is sent; each
-    bit is under way for `latency_s`. About 3 lines.
+    Each of the `num_layers` layers takes the same part of `prefill_s` to be computed, and the same
+    part of `sending_s` to be sent. Sending a layer begins when it is computed and the one before it
+    is sent; each bit is under way for `latency_s`. About 3 lines, as a formula or as a loop.
     """
     share = 1 / num_layers
     return max(share * sending_s, sending_s - (1 - share) * prefill_s) + latency_s
@@ -1089,8 +1285,8 @@ def exposed(sending_s: float, prefill_s: float, num_layers: int, latency_s: floa
 
 @exposed_s.check(hint="On a fast link every layer but one is sent before the next is computed. Which one is left?")
 def a_fast_link(rng: np.random.Generator) -> Cases:
+    yield exposed(2.0, 4.0, 4)
     yield exposed(3.0, 4.0, 4)
-    yield exposed(2.0, 8.0, 4)
     layers, sending_s = int(rng.integers(5, 40)), float(rng.integers(1, 9)) / 100
     yield exposed(sending_s, sending_s * float(rng.integers(2, 9)), layers)
 
@@ -1111,8 +1307,11 @@ def one_layer(rng: np.random.Generator) -> Cases:
 @exposed_s.check(hint="While one layer is under way, the next is sent. Who waits for the last bit?")
 def bits_are_under_way(rng: np.random.Generator) -> Cases:
     yield exposed(1.0, 2.0, 2, 2.0)
+    yield exposed(6.0, 2.0, 2, 2.0)
     yield exposed(float(rng.integers(1, 9)), 4.0, int(rng.integers(3, 9)), float(rng.integers(1, 9)) / 10)
 
+
+TWICE = "The last layer is counted twice. Either it waits in the queue with the others or it is all that is left."
 
 exposed_s.mistake(
     "no overlap",
@@ -1158,7 +1357,66 @@ exposed_s.mistake(
         )
     ],
     caught_by=a_slow_link,
-    nudge="The last layer is counted twice. Either it waits in the queue with the others or it is all that is left.",
+    nudge=TWICE,
+)
+exposed_s.mistake(
+    "the last layer behind all the others",
+    replace=[
+        (
+            "max(share * sending_s, sending_s - (1 - share) * prefill_s)",
+            "share * sending_s + max(0.0, sending_s - prefill_s)",
+        )
+    ],
+    caught_by=a_slow_link,
+    nudge=TWICE,
+)
+exposed_s.mistake(
+    "less than nothing",
+    replace=[("max(share * sending_s, sending_s - (1 - share) * prefill_s)", "sending_s - prefill_s")],
+    caught_by=a_fast_link,
+    nudge="Less than no time is left? However fast the link, the last layer is computed last, and sent after that.",
+)
+exposed_s.mistake(
+    "less than nothing, but for one layer",
+    replace=[("max(share * sending_s, sending_s - (1 - share) * prefill_s)", "sending_s - (1 - share) * prefill_s")],
+    caught_by=a_fast_link,
+    nudge="Right on a slow link, where the layers queue up. On a fast one, the link waits for the last layer: at least "
+    "its part of `sending_s` is left.",
+)
+exposed_s.mistake(
+    "the first layer is there at the start",
+    text="""
+def exposed_s(sending_s, prefill_s, num_layers, latency_s=0.0):
+    free_s = 0.0
+    for layer in range(num_layers):
+        free_s = max(free_s, layer * prefill_s / num_layers) + sending_s / num_layers
+    return free_s - prefill_s + latency_s
+""",
+    caught_by=a_fast_link,
+    nudge="Your first layer is sent at time 0, before it is computed. Layer i of 1, 2, 3 … is computed after i parts.",
+)
+exposed_s.mistake(
+    "the next layer waits until the one before has arrived",
+    text="""
+def exposed_s(sending_s, prefill_s, num_layers, latency_s=0.0):
+    free_s = 0.0
+    for layer in range(1, num_layers + 1):
+        free_s = max(free_s, layer * prefill_s / num_layers) + sending_s / num_layers + latency_s
+    return free_s - prefill_s
+""",
+    caught_by=bits_are_under_way,
+    nudge="Your link rests while a layer is under way. It is free for the next as soon as the last one is sent.",
+)
+exposed_s.mistake(
+    "under way on a fast link only",
+    replace=[
+        (
+            "max(share * sending_s, sending_s - (1 - share) * prefill_s) + latency_s",
+            "max(share * sending_s + latency_s, sending_s - (1 - share) * prefill_s)",
+        )
+    ],
+    caught_by=bits_are_under_way,
+    nudge="On a slow link the last bit is under way, too: add `latency_s` to the larger of the two.",
 )
 exposed_s.mistake(
     "from the start of the prefill",

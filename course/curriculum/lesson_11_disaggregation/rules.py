@@ -194,6 +194,10 @@ def split_fault(got: dict[str, Any]) -> str:
     if got["answer"] is None or list(got["answer"]) != wanted:
         shown = got["answer"] if got["answer"] is not None else f"a {got['kind']}"
         return f"{case}the answer is {wanted}; yours is {shown}"
+    if got["kind"] != "list":
+        return f"{case}a list is wanted, and yours is a {got['kind']}"
+    if got["prompt_after"] != prompt:
+        return f"{case}the list `prompt` belongs to the caller; yours leaves {got['prompt_after']} in it"
     if any(got["used"]):
         side = "prefill" if got["used"][0] else "decode"
         return f"{case}in the end the {side} worker still holds {say_count(max(got['used']), 'block')}"
