@@ -101,8 +101,8 @@ for name, run in (("together", together), ("apart", split)):
 # %% exercise="disaggregation.transfer_s"
 
 # %% [markdown]
-# A prompt of 512 tokens on OPT-13B (40 layers, 40 KV heads of 128 numbers), over links that you can buy. A decode step
-# takes 20 ms there.
+# A prompt of 512 tokens on OPT-13B (40 layers, 40 KV heads of 128 numbers), over links that you can buy. To compare: a
+# decode step with one answer takes 22 ms there.
 
 # %%
 for name, link in explorer.LINKS.items():
@@ -210,7 +210,7 @@ copied = []
 move = move_between(here, there, Handover(here.pool, there.pool), copied)
 answer = serve_split(prompt, 24, here, there, move)
 [alone] = LocalEngine(model).generate([prompt], 24, ignore_end=True)
-assert answer == alone.tokens
+assert answer == alone.tokens, "not the tokens that one worker writes"
 print(f"24 tokens, as on one worker. Computed: {here.num_computed} here, {sum(there.num_computed)} there")
 
 # %% [markdown]
@@ -337,7 +337,7 @@ print("apart:                     ", live.say(apart))
 # %% tags=["nbval-ignore-output"]
 streams = {"prompts first": prompts_first[0], "in chunks": in_chunks[0], "apart": apart[0]}
 pause_s = max(np.diff(prompts_first[0].token_times_s))
-assert max(np.diff(apart[0].token_times_s)) < 0.5 * pause_s
+assert max(np.diff(apart[0].token_times_s)) < 0.5 * pause_s, "Anna's stall is still there: did something else run?"
 token_gaps(
     {name: record.token_times_s for name, record in streams.items()},
     limit_s=pause_s / 2,
@@ -380,7 +380,8 @@ for time_s, num_blocks in move.arrived:
     print(f"{1e3 * (time_s - move.start_s):>6.1f} ms: {num_blocks:>2} of {move.num_blocks} blocks are there")
 expected_s = transfer_s(160, 6, 4, 32, gbit_s=0.08, element_bytes=4)
 print(f"your transfer_s says {1e3 * expected_s:.1f} ms")
-assert 0.99 * expected_s < move.end_s - move.start_s < expected_s + 0.5
+took_s = move.end_s - move.start_s
+assert 0.99 * expected_s < took_s < expected_s + 2, f"the move took {took_s:.2f} s"
 split.traffic.throttle.bandwidth_gb_s = None
 
 # %% [markdown]
@@ -406,7 +407,7 @@ print(f"killed {victim} after {len(reader.tokens)} tokens")
 # %% tags=["nbval-ignore-output"]
 while split.num_unfinished:
     split.advance()
-assert reader.tokens == whole.tokens
+assert reader.tokens == whole.tokens, "not the tokens that one worker writes"
 [record] = split.recorder.records
 lost = split.statistics
 print(f"{len(reader.tokens)} tokens, all as without the accident; {lost.num_recomputed_tokens} computed again")
@@ -430,7 +431,7 @@ for name, engine in (("together", shared), ("apart", split)):
     took_s, shares = live.letters(engine)
     each = " and ".join(f"{share:.0%}" for share in shares)
     print(f"{name:>8}: {took_s:.1f} s; the workers computed {each} of the prompts")
-assert shares == [1.0, 0.0]
+assert shares == [1.0, 0.0], "apart, the first worker computes every prompt"
 
 # %% [markdown]
 # Apart, one worker computes all letters and the other looks on. The other way round, with short prompts and long answers, it
