@@ -31,16 +31,21 @@ class Throttle:
         """All ports are free."""
         self._free_s.clear()
 
-    def starts_s(self, source: int, target: int, now_s: float) -> float:
-        """When the ports of both workers are free."""
-        if self.bandwidth_gb_s is None:
-            return now_s
-        return max(now_s, self._free_s["out", source], self._free_s["in", target])
+    @property
+    def latency_s(self) -> float:
+        """From the last byte that is sent until it has arrived."""
+        return self.latency_us * 1e-6
 
-    def take(self, source: int, target: int, num_bytes: int, now_s: float, is_first: bool) -> float:
-        """Send a piece now; returns when it has arrived."""
-        end_s = now_s
-        if self.bandwidth_gb_s is not None:
-            end_s += num_bytes / (self.bandwidth_gb_s * 1e9)
-            self._free_s["out", source] = self._free_s["in", target] = end_s
-        return end_s + (self.latency_us * 1e-6 if is_first else 0.0)
+    def starts_s(self, source: int, target: int, ready_s: float) -> float:
+        """When a piece that is ready at ``ready_s`` may start: the ports of both workers must be free."""
+        if self.bandwidth_gb_s is None:
+            return ready_s
+        return max(ready_s, self._free_s["out", source], self._free_s["in", target])
+
+    def take(self, source: int, target: int, num_bytes: int, start_s: float) -> float:
+        """Send a piece from ``start_s`` on; returns when its last byte is sent, and the ports are free again."""
+        if self.bandwidth_gb_s is None:
+            return start_s
+        end_s = start_s + num_bytes / (self.bandwidth_gb_s * 1e9)
+        self._free_s["out", source] = self._free_s["in", target] = end_s
+        return end_s

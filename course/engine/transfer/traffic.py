@@ -2,7 +2,8 @@
 
 A move is cut into pieces, and one piece of a move is under way at a time. So a move can be stopped, a slow link can
 be kept to, and layers can follow as they are computed. The bytes are copied by the workers; a throttle only decides
-when a piece may start and when it counts as arrived.
+when a piece may start and when it counts as arrived. On the throttled link one piece follows the other without a gap:
+the next starts when the last was sent, not when this process got to hear of it.
 """
 
 from __future__ import annotations
@@ -36,11 +37,17 @@ class Shipment:
     num_blocks_sent: int = 0  # of those layers
     piece: Piece | None = None
     due_s: float = inf  # when the engine has to look again
-    arrives_s: float = 0.0  # the piece under way, over the throttled link
+    ready_s: float = 0.0  # since when the next piece could be on the throttled link
+    arrives_s: float = 0.0  # the piece under way, over that link
     is_copied: bool = False  # that piece, really
     is_stopped: bool = False
     waits_since_s: float | None = None  # for the link
-    has_begun: bool = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the next piece can be sent as soon as the link is free."""
+        is_wanted = not (self.is_stopped or self.target.is_lost)
+        return is_wanted and self.piece is None and self.num_layers_ready > self.num_layers_sent
 
 
 class Traffic:
@@ -95,7 +102,7 @@ class Traffic:
             transfer.attempt,
         )
         ready = 0 if transfer.is_early else self._num_layers
-        shipment = Shipment(transfer, source, target, record, ready)
+        shipment = Shipment(transfer, source, target, record, ready, ready_s=now_s)
         self._shipments[transfer.id] = shipment
         return self._go_on(shipment)
 
@@ -105,6 +112,7 @@ class Traffic:
         for shipment in [s for s in self._shipments.values() if s.source is source]:
             if shipment.num_layers_ready < num_layers:
                 shipment.num_layers_ready = num_layers
+                shipment.ready_s = max(shipment.ready_s, self._now())
                 actions += self._go_on(shipment)
         return actions
 
@@ -115,6 +123,8 @@ class Traffic:
         shipment.record.copy_s += seconds
         shipment.is_copied = True
         now_s = self._now()
+        if not shipment.record.arrived:  # the latency comes once, with the first piece
+            shipment.arrives_s = max(shipment.arrives_s, now_s + self.throttle.latency_s)
         shipment.record.throttle_s += max(0.0, shipment.arrives_s - now_s)
         return self._go_on(shipment)
 
@@ -158,8 +168,7 @@ class Traffic:
             return actions + self._end(shipment, "stopped")
         if shipment.num_layers_sent == self._num_layers:
             return actions + self._end(shipment, "done")
-        if shipment.num_layers_ready > shipment.num_layers_sent:
-            self._send_next(shipment, now_s)
+        self._send(now_s)
         return actions
 
     def _note_arrival(self, shipment: Shipment, piece: Piece, now_s: float) -> list[Action]:
@@ -175,22 +184,26 @@ class Traffic:
         shipment.record.arrived.append((now_s, done))
         return self._cluster.on_transfer_progress(shipment.transfer.id, done, now_s)
 
+    def _send(self, now_s: float) -> None:
+        """Send what may go; of those that want the same port, the one that has been ready for the longest time."""
+        waiting = [s for s in self._shipments.values() if s.is_waiting]
+        for shipment in sorted(waiting, key=lambda s: s.ready_s):
+            self._send_next(shipment, now_s)
+
     def _send_next(self, shipment: Shipment, now_s: float) -> None:
         source, target = shipment.source, shipment.target
-        start_s = self.throttle.starts_s(source.number, target.number, now_s)
+        start_s = self.throttle.starts_s(source.number, target.number, shipment.ready_s)
         if shipment.waits_since_s is None:
             shipment.waits_since_s = now_s
         if start_s > now_s:
             shipment.due_s = start_s
             return
-        shipment.record.throttle_s += now_s - shipment.waits_since_s
-        shipment.waits_since_s = None
+        shipment.record.throttle_s += max(0.0, start_s - shipment.waits_since_s)
+        shipment.waits_since_s, shipment.due_s = None, inf
         piece = shipment.piece = self._next_piece(shipment)
         num_bytes = piece.num_layer_blocks * self._block_bytes
-        shipment.arrives_s = self.throttle.take(
-            source.number, target.number, num_bytes, now_s, is_first=not shipment.has_begun
-        )
-        shipment.has_begun = True
+        shipment.ready_s = self.throttle.take(source.number, target.number, num_bytes, start_s)
+        shipment.arrives_s = shipment.ready_s + self.throttle.latency_s
         target.send(Pull(source.number, piece))
         if self._needs_both_ends:
             source.send(Push(target.number, piece))
