@@ -168,11 +168,12 @@ def make_engine(args: argparse.Namespace, scheduler: Scheduler) -> Engine:
             num_host_blocks=args.host_blocks,
             prefix_cache=args.prefix_cache,
         )
+    roles = args.workers.split(",")
     return DisaggregatedEngine(
         args.model,
-        args.workers.split(","),
+        roles,
         args.device,
-        schedulers={"mixed": lambda: make_policy(args)},
+        schedulers={"mixed": lambda: make_policy(args)} if "mixed" in roles else {},
         num_blocks=args.num_blocks,
         block_size=args.block_size,
         prefix_cache=args.prefix_cache,

@@ -33,13 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--api-key", default=None, metavar="KEY", help="clients must send it: Authorization: Bearer KEY"
     )
     parser.add_argument(
-        "--scheduler", default="chunked-prefill", help="policy of workers that do both (chunked-prefill)"
+        "--scheduler", default=None, metavar="NAME", help="policy of workers that do both (chunked-prefill)"
     )
-    parser.add_argument("--token-budget", type=int, default=None, help="tokens per step, for policies that have one")
+    parser.add_argument("--token-budget", type=int, default=None, help="its tokens per step, if it has such a budget")
     parser.add_argument("--num-blocks", type=int, default=2048, help="blocks of KV cache per worker (default 2048)")
     parser.add_argument("--block-size", type=int, default=16, help="tokens per block (default 16)")
     parser.add_argument("--prefix-cache", action="store_true", help="let prompts that begin alike share blocks")
     parser.add_argument("--bandwidth-gb-s", type=float, default=None, help="disaggregated: as over a slower link")
+    parser.add_argument("--latency-us", type=float, default=0.0, help="disaggregated: of that link, for each move")
     parser.add_argument("--short-prompts-stay", type=int, default=0, metavar="N", help="disaggregated: up to N tokens")
     parser.add_argument("--max-answers", type=int, default=256, help="at a time, over all clients (default 256)")
     parser.add_argument("--grace", type=float, default=5.0, metavar="S", help="to finish in after Ctrl-C (default 5)")
@@ -77,9 +78,19 @@ def crew(args: argparse.Namespace) -> tuple[list[str], list[str]]:
     if is_split != (set(roles) != {"mixed"}):
         wanted = "some that only prefill or decode" if is_split else "workers that are mixed"
         raise UserError(f"--mode {args.mode} has {wanted}; --workers names {', '.join(roles)}")
-    if not is_split and (args.bandwidth_gb_s is not None or args.short_prompts_stay):
-        raise UserError("--bandwidth-gb-s and --short-prompts-stay are for --mode disaggregated")
+    if not is_split and (args.bandwidth_gb_s is not None or args.latency_us or args.short_prompts_stay):
+        raise UserError("--bandwidth-gb-s, --latency-us and --short-prompts-stay are for --mode disaggregated")
+    if (args.scheduler or args.token_budget is not None) and not some_do_both(args, roles):
+        raise UserError(
+            f"--scheduler and --token-budget are for workers that do both, here they only {' or '.join(set(roles))}: "
+            "add a mixed one with --workers, or leave them out"
+        )
     return roles, devices
+
+
+def some_do_both(args: argparse.Namespace, roles: list[str]) -> bool:
+    """Whether any worker prefills and decodes; where short prompts stay, those that decode do."""
+    return "mixed" in roles or args.short_prompts_stay > 0
 
 
 def serve(args: argparse.Namespace, limits: Any, listener: Any, roles: list[str], devices: list[str]) -> int:
@@ -147,11 +158,12 @@ def many_workers(args: argparse.Namespace, roles: list[str], devices: list[str])
         args.model,
         roles,  # type: ignore[arg-type]  # it checks them
         devices,
-        schedulers={"mixed": lambda: make_policy(args)},
+        schedulers={"mixed": lambda: make_policy(args)} if some_do_both(args, roles) else {},
         num_blocks=args.num_blocks,
         block_size=args.block_size,
         prefix_cache=args.prefix_cache,
         bandwidth_gb_s=args.bandwidth_gb_s,
+        latency_us=args.latency_us,
         short_prompts_stay=args.short_prompts_stay,
         on_start=lambda sentence: print(sentence, flush=True),
     )
@@ -184,4 +196,4 @@ def make_policy(args: argparse.Namespace) -> Scheduler:
     from course.serving.schedulers import make_scheduler
 
     parameters = {} if args.token_budget is None else {"token_budget": args.token_budget}
-    return make_scheduler(args.scheduler, **parameters)
+    return make_scheduler(args.scheduler or "chunked-prefill", **parameters)

@@ -6,11 +6,9 @@ next. `DisaggregatedEngine.advance` is the whole loop: decide, wait for messages
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
 from math import inf
 from multiprocessing.connection import wait
 
@@ -20,6 +18,7 @@ from course.engine.transfer.choice import CARRIERS, choose_carrier
 from course.engine.transfer.link import Throttle
 from course.engine.transfer.record import TransferTotals
 from course.engine.transfer.traffic import Traffic
+from course.engine.workers.arguments import SCHEDULERS, MakeScheduler, make_stations, read_policies, read_roles
 from course.engine.workers.crew import Crew, Station
 from course.engine.workers.handle import Worker
 from course.engine.workers.interrupts import uninterrupted
@@ -28,18 +27,13 @@ from course.engine.workers.statistics import Statistics
 from course.engine.workers.waker import Waker
 from course.errors import UserError
 from course.model.recipe import Recipe
-from course.model.transformer import check_device
 from course.serving.actions import Action, RunBatch, StartTransfer, StopTransfer
 from course.serving.cluster import Cluster
 from course.serving.instance import Instance, Role
-from course.serving.plan import Scheduler
 from course.serving.routers import Router
 from course.serving.routers.short_prompts_stay import ShortPromptsStay
-from course.serving.schedulers import make_scheduler
 from course.serving.sequence import Sequence as ServedSequence
 
-MakeScheduler = Callable[[], Scheduler]
-SCHEDULERS: dict[str, str] = {"prefill": "prefill-only", "decode": "decode-only", "mixed": "chunked-prefill"}
 MAX_LOSSES = 5
 """So many workers may be lost while they compute a sequence; then it is taken for the cause and fails."""
 
@@ -51,11 +45,13 @@ class DisaggregatedEngine(Engine):
         model: a name for `load_model` ("tiny", a folder, a hub name) or a `Recipe`.
         workers: the role of each: "prefill", "decode" or "mixed".
         devices: of each, or one for all: "cpu" (one core and one thread each), "cuda:0", ...
-        schedulers: by role, a policy's name or a function that makes one; see ``SCHEDULERS`` for the rest.
+        schedulers: by role, a policy's name or a function that makes one; see ``SCHEDULERS`` for the rest, and
+            `set_schedulers`.
         num_blocks: blocks of KV cache, of each worker or one number for all; block_size: tokens per block.
         prefix_cache: whether prompts and answers that begin alike share their blocks.
         carrier: how keys and values move, see `course.engine.transfer`; by default the fastest for the devices.
-        bandwidth_gb_s, latency_us: of a slower link to stand in for the real one (10^9 bytes per second).
+        bandwidth_gb_s, latency_us: of a slower link to stand in for the real one (10^9 bytes per second); see
+            `set_link`.
         layerwise: send each layer while the next is computed, where the receiver has room.
         short_prompts_stay: prompts of at most so many tokens are computed by the workers that decode.
         restart: whether a lost worker is started again.
@@ -96,15 +92,15 @@ class DisaggregatedEngine(Engine):
     ) -> None:
         recipe = Recipe(model) if isinstance(model, str) else model
         outline = recipe.outline()
-        roles = _roles(workers, short_prompts_stay)
-        self._policies = _policies(schedulers or {})
+        roles = read_roles(workers, short_prompts_stay)
+        self._policies = read_policies(SCHEDULERS) | read_policies(schedulers or {}, roles)
         self._prefix_cache = prefix_cache
         self._block_size = block_size
         self._restart = restart
         self._patience_s = patience_s
         self._layerwise = layerwise
         self._losses: dict[ServedSequence, int] = {}
-        stations = _stations(roles, devices, num_blocks)
+        stations = make_stations(roles, devices, num_blocks)
         carrier = choose_carrier(carrier, [station.device for station in stations])
         instances = [self._new_instance(station) for station in stations]
         if short_prompts_stay and router is None:
@@ -146,6 +142,25 @@ class DisaggregatedEngine(Engine):
     def wake(self) -> None:
         """Make an `advance` that waits return soon. Any thread may call this."""
         self._waker.wake()
+
+    def set_link(self, bandwidth_gb_s: float | None = None, latency_us: float = 0.0) -> None:
+        """From now on let keys and values move as over this link; without arguments as fast as they really do.
+
+        Raises UserError for a bandwidth that is not positive or a negative latency.
+        """
+        self.traffic.throttle = Throttle(bandwidth_gb_s, latency_us)
+
+    def set_schedulers(self, schedulers: Mapping[str, str | MakeScheduler]) -> None:
+        """From now on let the workers of these roles follow other policies, also those that are started again.
+
+        Raises UserError as the constructor does, and while answers are being written.
+        """
+        if num := self.num_unfinished:
+            raise UserError(f"answers are still being written ({num}); change schedulers before or after")
+        self._policies |= read_policies(schedulers, [station.role for station in self.crew.stations])
+        for worker in self.crew.workers:
+            if worker.instance.role in schedulers:
+                worker.instance.scheduler = self._policies[worker.instance.role]()
 
     def close(self) -> None:
         """End what is unfinished and all workers. Closing again is no error."""
@@ -329,50 +344,3 @@ class DisaggregatedEngine(Engine):
 def _close(crew: Crew, waker: Waker) -> None:
     crew.close()
     waker.close()
-
-
-def _roles(workers: Sequence[Role], short_prompts_stay: int) -> list[Role]:
-    """The control plane's roles: where short prompts stay, those that decode are mixed."""
-    if isinstance(workers, str) or not workers:
-        raise UserError(f"workers must be a list of roles, such as ('prefill', 'decode'), got {workers!r}")
-    for role in workers:
-        if role not in SCHEDULERS:
-            raise UserError(f"workers: unknown role {role!r}; roles are: {', '.join(SCHEDULERS)}")
-    if short_prompts_stay < 0:
-        raise UserError(f"short_prompts_stay must be 0 (none) or a number of tokens, got {short_prompts_stay}")
-    return ["mixed" if role == "decode" and short_prompts_stay else role for role in workers]
-
-
-def _policies(schedulers: Mapping[str, str | MakeScheduler]) -> dict[str, MakeScheduler]:
-    for role in schedulers:
-        if role not in SCHEDULERS:
-            raise UserError(f"schedulers names the role {role!r}; roles are: {', '.join(SCHEDULERS)}")
-    return {role: _maker(schedulers.get(role, name)) for role, name in SCHEDULERS.items()}
-
-
-def _maker(policy: str | MakeScheduler) -> MakeScheduler:
-    if isinstance(policy, str):
-        make_scheduler(policy)  # a wrong name is found now
-        return lambda: make_scheduler(policy)
-    if not callable(policy):
-        raise UserError(
-            f"schedulers takes a policy's name or a function that makes one, got {policy!r}; "
-            "every worker, also one that is started again, needs a scheduler of its own"
-        )
-    return policy
-
-
-def _stations(roles: Sequence[Role], devices: str | Sequence[str], num_blocks: int | Sequence[int]) -> list[Station]:
-    each_device = [devices] * len(roles) if isinstance(devices, str) else list(devices)
-    each_num = [num_blocks] * len(roles) if isinstance(num_blocks, int) else list(num_blocks)
-    for name, values in (("devices", each_device), ("num_blocks", each_num)):
-        if len(values) != len(roles):
-            raise UserError(f"{name} has {len(values)} values for {len(roles)} workers; give one for each, or one")
-    for device in each_device:
-        check_device(device)
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    on_cpu = count()
-    return [
-        Station(i, role, device, cores[next(on_cpu) % len(cores)] if device == "cpu" and cores else None, num)
-        for i, (role, device, num) in enumerate(zip(roles, each_device, each_num, strict=True))
-    ]

@@ -22,6 +22,7 @@ from course.engine.workers.handle import kill
 from course.errors import UserError
 from course.model.config import ModelConfig
 from course.model.recipe import Recipe
+from course.serving.schedulers import ChunkedPrefill, DecodeOnly
 from course.serving.sequence import State
 from course.workload.request import Request, Workload
 from tests.engine.conftest import ANSWER_LENGTHS, HF_CONFIG, make_engine, make_prompts, reference_answers
@@ -332,6 +333,7 @@ def test_a_nursery_that_is_killed_is_started_again(pair: DisaggregatedEngine) ->
         ({"bandwidth_gb_s": 0}, "bandwidth_gb_s must be above 0"),
         ({"schedulers": {"prefill": "fifo"}}, "unknown scheduler 'fifo'"),
         ({"schedulers": {"cook": "orca"}}, "role 'cook'"),
+        ({"schedulers": {"mixed": "orca"}}, "no worker has it; they are prefill, decode"),
         ({"model": "no-such-model"}, "no model"),
     ],
 )
@@ -345,6 +347,40 @@ def test_a_wait_ends_when_another_thread_wakes_the_engine(pair: DisaggregatedEng
     waker.start()
     assert pair.advance(math.inf) == []
     waker.join()
+
+
+def test_the_link_can_be_changed(pair: DisaggregatedEngine) -> None:
+    pair.start_over()
+    pair.set_link(bandwidth_gb_s=0.002, latency_us=500)
+    pair.generate(make_prompts()[4], 2)
+    pair.set_link()
+    pair.generate(make_prompts()[4], 2)
+    slow, fast = pair.transfers.records
+    assert slow.end_s is not None
+    assert slow.end_s - slow.start_s >= 500e-6 + slow.num_bytes / 0.002e9
+    assert slow.throttle_s > fast.throttle_s == 0
+    with pytest.raises(UserError, match="bandwidth_gb_s must be above 0"):
+        pair.set_link(bandwidth_gb_s=-1)
+
+
+def test_schedulers_can_be_changed_and_stay_so_when_a_worker_is_replaced(pair: DisaggregatedEngine) -> None:
+    pair.start_over()
+    pair.submit(make_prompts()[0], 5)
+    with pytest.raises(UserError, match=r"answers are still being written \(1\)"):
+        pair.set_schedulers({"prefill": "chunked-prefill"})
+    run_to_end(pair)
+    pair.set_schedulers({"prefill": "chunked-prefill"})
+    for _ in range(2):
+        assert isinstance(pair.workers[0].instance.scheduler, ChunkedPrefill)
+        assert isinstance(pair.workers[1].instance.scheduler, DecodeOnly)
+        assert_identical(serve_all(pair))
+        kill(victim := pair.workers[0].pid)
+        wait_until_gone(victim)
+        pair.start_over()
+    for schedulers, words in ({"mixed": "orca"}, "no worker has it"), ({"prefill": "fifo"}, "unknown scheduler 'fifo'"):
+        with pytest.raises(UserError, match=words):
+            pair.set_schedulers(schedulers)
+    pair.set_schedulers({"prefill": "prefill-only"})
 
 
 def test_short_prompts_may_stay_where_they_decode() -> None:

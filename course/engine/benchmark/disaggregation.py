@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from course.engine.disaggregated import DisaggregatedEngine, MakeScheduler
+from course.engine.disaggregated import DisaggregatedEngine
 from course.engine.replay import serve
+from course.engine.workers.arguments import MakeScheduler
 from course.errors import UserError
 from course.metrics.attainment import attainment, request_goodput
 from course.metrics.latency import gaps_s, tpot_s, ttft_s

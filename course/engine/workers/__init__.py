@@ -5,5 +5,8 @@
 ``starter``     the engine's end of the nursery
 ``process``     the inside of a worker: three threads, one of which computes
 ``handle``      the engine's end of one worker
+``arguments``   what a user says of workers, checked
+``crew``        all workers of one engine: who is there, who takes whose place
+``statistics``  what is counted of them
 ``interrupts``  an interrupted engine forgets no message
 """

@@ -104,6 +104,11 @@ def test_without_workers_whoever_asks_is_told_at_once(tmp_path: Path) -> None:
         (("--mode", "disaggregated"), ["prefill", "decode"], ["cpu", "cpu"]),
         (("--mode", "disaggregated", "--devices", "cuda:0,cuda:1"), ["prefill", "decode"], ["cuda:0", "cuda:1"]),
         (("--mode", "disaggregated", "--workers", "prefill,mixed,decode"), ["prefill", "mixed", "decode"], ["cpu"] * 3),
+        (
+            ("--mode", "disaggregated", "--short-prompts-stay", "9", "--scheduler", "orca"),
+            ["prefill", "decode"],
+            ["cpu"] * 2,
+        ),
     ],
 )
 def test_who_works_where(options: tuple[str, ...], roles: list[str], devices: list[str]) -> None:
@@ -117,6 +122,9 @@ def test_who_works_where(options: tuple[str, ...], roles: list[str], devices: li
         (("--mode", "disaggregated", "--workers", "mixed,mixed"), "some that only prefill or decode"),
         (("--workers", "prefill,decode"), "workers that are mixed"),
         (("--bandwidth-gb-s", "1"), "for --mode disaggregated"),
+        (("--latency-us", "50"), "for --mode disaggregated"),
+        (("--mode", "disaggregated", "--scheduler", "orca"), "are for workers that do both"),
+        (("--mode", "disaggregated", "--token-budget", "64"), "are for workers that do both"),
     ],
 )
 def test_workers_that_do_not_go_together(options: tuple[str, ...], words: str) -> None:
