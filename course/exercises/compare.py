@@ -28,6 +28,12 @@ SINGLE_PRECISION = Tolerance(1e-4, 1e-5)
 HALF_PRECISION = Tolerance(2e-2, 2e-2)
 
 
+class WrongKind(str):
+    """A difference that says all there is to say: a list came where a tensor is wanted, or nothing at all."""
+
+    __slots__ = ()
+
+
 def difference(expected: Any, got: Any, tolerance: Tolerance | None = None, where: str = "") -> str | None:
     """What is different, in a sentence that can stand after "kv_bytes(…) "."""
     if is_array(expected):
@@ -57,9 +63,9 @@ def _same_kind(expected: Any, got: Any) -> bool:
     return type(expected) is type(got)
 
 
-def _wrong_kind(expected: Any, got: Any, where: str) -> str:
+def _wrong_kind(expected: Any, got: Any, where: str) -> WrongKind:
     if got is None:
-        return f"{_at(where)}is None" if where else "returns None: is a `return` missing?"
+        return WrongKind(f"{_at(where)}is None" if where else "returns None: is a `return` missing?")
     remedy = ""
     if isinstance(expected, int) and isinstance(got, float):
         remedy = " (// divides to an int, int(...) cuts)"
@@ -68,7 +74,7 @@ def _wrong_kind(expected: Any, got: Any, where: str) -> str:
     elif isinstance(expected, (list, tuple)) and getattr(got, "type_name", "") == "generator":
         remedy = " (list(...) collects it; or did you write `yield`?)"
     verb = "is" if where else "returns"
-    return f"{_at(where)}{verb} {describe(got)}; {kind_of(expected)} is expected{remedy}"
+    return WrongKind(f"{_at(where)}{verb} {describe(got)}; {kind_of(expected)} is expected{remedy}")
 
 
 def _close(expected: float, got: float, tolerance: Tolerance) -> bool:

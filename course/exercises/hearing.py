@@ -10,7 +10,7 @@ import numpy as np
 
 from course.exercises import sentences
 from course.exercises.cases import NOTHING, Case, Cases, WrongError
-from course.exercises.compare import difference
+from course.exercises.compare import WrongKind, difference
 from course.exercises.definition import Check, Exercise
 from course.exercises.show import call_text, show
 from course.exercises.verdict import Finding
@@ -139,7 +139,7 @@ class Court:
             return self.exception(reply, text, short)
         got = reply["value"]
         expected = case.expected if case.expected is not NOTHING else None
-        message = None
+        said = message = None
         if case.expected is not NOTHING:
             self.last = (expected, got)
             said = difference(expected, got, case.tolerance)
@@ -153,7 +153,7 @@ class Court:
         if message is None:
             return self.weigh_changes(case, reply, text)
         wanted = show(expected) if case.expected is not NOTHING else ""
-        key = ("value", text, got)
+        key = ("kind" if isinstance(said, WrongKind) else "value", text, got)
         return self.finding(_sentence(message), key, text, wanted, show(got), raw=(expected, got))
 
     def weigh_error(self, case: Case, reply: dict[str, Any], text: str) -> Finding | None:
@@ -218,7 +218,10 @@ class Court:
             return f"x.{request['name']}"
         if request["do"] == "method":
             return call_text(f"x.{request['name']}", request["args"], request["kwargs"])
-        made = call_text(name, request["args"], request["kwargs"], parameters)
+        shown = request["args"]
+        while shown and len(shown) <= len(parameters) and parameters[len(shown) - 1].startswith("_"):
+            shown = shown[:-1]  # a word between a check and its `through` function
+        made = call_text(name, shown, request["kwargs"], parameters)
         return f"x = {made}" if request["do"] == "new" else made
 
     def argument(self, case: Case, place: int | str) -> str:

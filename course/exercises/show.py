@@ -92,7 +92,8 @@ def _text(value: Any) -> str:
         shown = re.sub(r"\n{2,}", "\n", shown)  # numpy sets matrices apart by empty lines
         if array.ndim == 0:
             return f"{_family(value)}({shown})"
-        return f"{_family(value)} of shape {tuple(array.shape)}: {shown}"
+        narrow = " in 16 bits" if value.dtype.itemsize == 2 and array.dtype.kind == "f" else ""
+        return f"{_family(value)} of shape {tuple(array.shape)}{narrow}: {shown}"
     if isinstance(value, (bool, np.bool_)):
         return str(bool(value))
     if isinstance(value, (float, np.floating)):

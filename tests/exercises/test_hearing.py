@@ -64,6 +64,35 @@ def test_a_call_through_a_function_names_what_that_function_takes() -> None:
     assert judge(double, "def double(number):\n    return number\n", seed=1).call == "double(pair=(1, 2), times=5)"
 
 
+def watched(learner, number, _what="the answer"):
+    return learner(number) if _what == "the answer" else 17
+
+
+@define("hearing.same", through=watched)
+def same(number: int) -> int:
+    """The number."""
+    return number
+
+
+@same.check(hint="Nothing is added.")
+def comes_back(rng):
+    from course.exercises.cases import call
+
+    yield call(3).returns(3)
+    yield call(3, "how often").returns(1)
+
+
+def test_words_between_a_check_and_its_function_are_not_in_the_call_that_is_shown() -> None:
+    verdict = judge(same, "def same(number):\n    return number\n", seed=1)
+    assert (verdict.call, verdict.got) == ("same(3)", "17")
+
+
+def test_a_hint_is_given_where_a_value_is_wrong_and_not_where_its_kind_says_all() -> None:
+    assert judge(same, "def same(number):\n    return 4\n", seed=1).nudge == "Nothing is added."
+    for other in ("[number]", "float(number)", "None"):
+        assert judge(same, f"def same(number):\n    return {other}\n", seed=1).nudge == ""
+
+
 def test_what_came_is_shown_where_a_sentence_says_what_is_demanded() -> None:
     cell = "def causal_attention(queries, keys, values):\n    return values * 2\n"
     said = as_text(judge(find("attention.causal_attention"), cell, seed=1))

@@ -20,6 +20,11 @@ def test_a_small_array_is_shown_whole() -> None:
     assert "..." not in show(np.zeros((2, 1, 5, 2)))
 
 
+def test_numbers_of_16_bits_are_named_so() -> None:
+    assert show(np.zeros(1, np.float16)) == "numpy array of shape (1,) in 16 bits: [0.]"
+    assert show(np.zeros(1, np.int16)) == "numpy array of shape (1,): [0]"
+
+
 def test_a_dict_of_arrays_has_a_line_for_each() -> None:
     assert show({"q": np.zeros((2, 1)), "k": 1}).splitlines()[-1] == " 'k': 1}"
     assert show({"q": 0, "k": 1}) == "{'q': 0, 'k': 1}"

@@ -32,7 +32,8 @@ def update(largest: Tensor, total: Tensor, scores: Tensor) -> tuple[Tensor, Tens
 
     So far, `largest` [rows] is the largest score of each row and `total` [rows] the sum of
     exp(score - largest) over its scores; before the first piece they are -inf and 0. `scores`
-    [rows, columns] is the next piece. Return both as they are afterwards. About 3 lines.
+    [rows, columns] is the next piece. Return both as they are afterwards. Where scores come in
+    16 bits, `largest` and `total` stay in 32. About 3 lines.
     """
     new_largest = torch.maximum(largest, scores.amax(dim=1))
     total = total * (largest - new_largest).exp() + (scores - new_largest[:, None]).exp().sum(dim=1)
@@ -75,6 +76,14 @@ def smaller_scores_come(rng: np.random.Generator) -> Cases:
         yield piece_after(some_scores(rng, rows, seen) + 5, some_scores(rng, rows, columns))
 
 
+@update.check(hint="Each row has a largest score of its own. What if it changes in one row only?")
+def some_rows_get_a_larger_score(rng: np.random.Generator) -> Cases:
+    for rows in (2, 3):
+        piece = some_scores(rng, rows, 2)
+        piece[0] += 5
+        yield piece_after(some_scores(rng, rows, 2) + 2.5, piece)
+
+
 @update.check(hint="exp of some hundreds is infinite. Only exp of a score minus the largest is safe.")
 def large_scores(rng: np.random.Generator) -> Cases:
     for shift in (300, -300):
@@ -101,6 +110,10 @@ def scores_of_16_bits(rng: np.random.Generator) -> Cases:
 NO_FACTOR = (
     "Your factor for the old sum is infinite before the first piece, and infinity times 0 is nan. A term exp(score - "
     "old) becomes exp(score - new) by the factor exp(old - new): at first that is exp(-inf), which is 0."
+)
+ROW_BY_ROW = (
+    "Python's `max` and `if` ask which of two tensors is larger as a whole, and each row has an answer of its own. "
+    "`torch.maximum` compares number by number."
 )
 update.mistake(
     "does not rescale the old sum",
@@ -203,7 +216,7 @@ update.mistake(
     "max of two tensors by Python",
     replace=[("torch.maximum(largest, scores.amax(dim=1))", "max(largest, scores.amax(dim=1))")],
     caught_by=the_first_piece,
-    nudge="Python's `max` asks which of two tensors is larger as a whole. `torch.maximum` compares number by number.",
+    nudge=ROW_BY_ROW,
 )
 update.mistake(
     "a row where a column belongs",
@@ -276,7 +289,66 @@ update.mistake(
     "in the dtype of the scores",
     replace=[("    return new_largest, total", "    return new_largest, total.to(scores.dtype)")],
     caught_by=scores_of_16_bits,
-    nudge="The sum was made narrow, like the scores. In 16 bits, 300 + 1 is 300: a long row would stop counting.",
+    nudge="The sum was made narrow, like the scores. In 16 bits, 300 + 1 is 300: a long row would stop counting. Is "
+    "something of yours computed from the scores alone? Take `scores.float()` there.",
+)
+update.mistake(
+    "the mean of the new terms",
+    replace=[("(scores - new_largest[:, None]).exp().sum(dim=1)", "(scores - new_largest[:, None]).exp().mean(dim=1)")],
+    caught_by=the_first_piece,
+    nudge="That is the mean of the new terms. A softmax divides by their sum.",
+)
+update.mistake(
+    "one sum for all rows",
+    replace=[("exp().sum(dim=1)", "exp().sum()")],
+    caught_by=the_first_piece,
+    nudge="`sum()` is one number for all rows. Each row has its own: `sum(dim=1)`.",
+)
+update.mistake(
+    "sums the scores themselves",
+    replace=[("(scores - new_largest[:, None]).exp().sum(dim=1)", "scores.sum(dim=1)")],
+    caught_by=the_first_piece,
+    nudge="You add up the scores. The terms of a softmax are exp(score - largest).",
+)
+update.mistake(
+    "sums the differences",
+    replace=[("(scores - new_largest[:, None]).exp().sum(dim=1)", "(scores - new_largest[:, None]).sum(dim=1)")],
+    caught_by=the_first_piece,
+    nudge="The differences are right. Each term of the sum is exp of one.",
+)
+update.mistake(
+    "the new terms from the largest of the piece",
+    replace=[("(scores - new_largest[:, None])", "(scores - scores.amax(dim=1)[:, None])")],
+    caught_by=smaller_scores_come,
+    nudge="The new terms are measured from the largest score of their own piece, and the old sum from another. What is "
+    "added must be measured alike: from the new largest score of all.",
+)
+update.mistake(
+    "rescales all rows or none",
+    text="""
+def update(largest, total, scores):
+    new = torch.maximum(largest, scores.amax(dim=1))
+    if (new > largest).all():
+        total = total * (largest - new).exp()
+    return new, total + (scores - new[:, None]).exp().sum(dim=1)
+""",
+    caught_by=some_rows_get_a_larger_score,
+    nudge="Your `if` asks about all rows at once. Each row has its own factor; where the largest score stays it is "
+    "exp(0) = 1, so no `if` is needed.",
+)
+update.mistake(
+    "asks a tensor whether it is true",
+    replace=[
+        ("    total = total * ", "    if largest > new_largest:\n        new_largest = largest\n    total = total * ")
+    ],
+    caught_by=the_first_piece,
+    nudge=ROW_BY_ROW,
+)
+update.mistake(
+    "the sum alone",
+    replace=[("return new_largest, total", "return total")],
+    caught_by=the_first_piece,
+    nudge="The next piece needs both: return the largest score of each row, and the sum.",
 )
 update.mistake(
     "returns nothing",
@@ -306,15 +378,15 @@ def update(largest, total, scores):
 # 2: tiled_attention
 
 
-def with_a_watch(learner: Any, queries: Any, keys: Any, values: Any, tile: int, ask: str = "the answer") -> Any:
+def with_a_watch(learner: Any, queries: Any, keys: Any, values: Any, tile: int, _ask: str = "the answer") -> Any:
     """The learner's answer; or how many rows one operation looked at; or how many rows of keys were read in all."""
     from course.model.attention.watch import AttentionWatch
 
-    if ask == "the answer":
+    if _ask == "the answer":
         return learner(queries, keys, values, tile)
     with AttentionWatch(queries, keys) as watch:
         learner(queries, keys, values, tile)
-    if ask == "rows at once":
+    if _ask == "rows at once":
         return max(watch.most_at_once.values())
     return sum(read.keys[1] - read.keys[0] for read in watch.reads)
 
@@ -336,7 +408,8 @@ def tiled_attention(queries: Tensor, keys: Tensor, values: Tensor, tile: int) ->
         mine = queries[top : top + tile]  # these stay; their tokens are top, top + 1, ...
         largest, total = torch.full((len(mine),), -math.inf), torch.zeros(len(mine))
         output = torch.zeros(len(mine), values.shape[1])  # the sum of exp(score - largest) * value
-        # yours: about 9 lines. For each tile of keys: scores, hide the future, `update`, `output`.
+        # For each tile of keys, from `left` on: scores, hide the future, `update`, `output`.
+        # yours: about 9 lines
         for left in range(0, top + len(mine), tile):
             scores = mine @ keys[left : left + tile].T / math.sqrt(queries.shape[1])
             positions = torch.arange(left, left + scores.shape[1])
@@ -418,7 +491,9 @@ def no_more_than_a_tile_at_once(rng: np.random.Generator) -> Cases:
     tile = int(rng.integers(2, 5))
     parts = heads(rng, 4 * tile, 4, 3)
     yield call(*parts, tile, "rows at once").satisfies(
-        lambda got: got <= tile, f"With tiles of {tile}, one operation may look at {tile} queries or keys, not at more."
+        lambda got: got <= tile,
+        f"The numbers are right. But with tiles of {tile}, one operation may look at {tile} queries or keys, and one "
+        "of yours looks at more.",
     )
 
 
@@ -436,7 +511,8 @@ def the_future_is_not_read(rng: np.random.Generator) -> Cases:
 
         yield call(*parts, tile, "rows of keys read").satisfies(
             reads_each_once,
-            f"With {tokens} tokens in tiles of {tile}, {rows} rows of keys must be read, counted each time.",
+            f"The numbers are right. But with {tokens} tokens in tiles of {tile}, {rows} rows of keys must be read, "
+            "each time counted. Yours reads more or fewer.",
         )
 
 
@@ -464,10 +540,68 @@ tiled_attention.mistake(
     nudge="The scale has nothing to do with the tile: it is the square root of head_dim, the width of a query.",
 )
 tiled_attention.mistake(
+    "scales by the number of tokens",
+    replace=[("queries.shape[1]", "queries.shape[0]")],
+    caught_by=one_tile,
+    nudge="You divide by the square root of the number of tokens. It is that of head_dim, the width of a query: "
+    "`queries.shape[1]`.",
+)
+tiled_attention.mistake(
+    "keys against queries",
+    replace=[("mine @ keys[left : left + tile].T", "keys[left : left + tile] @ mine.T")],
+    caught_by=one_tile,
+    nudge="Your scores have a row for each key. They need one for each query: queries @ keys.T.",
+)
+tiled_attention.mistake(
+    "hides with 0",
+    replace=[("masked_fill(future, -math.inf)", "masked_fill(future, 0)")],
+    caught_by=one_tile,
+    nudge="A score of 0 still has weight: exp(0 - largest). Hidden is a score of -inf.",
+)
+tiled_attention.mistake(
+    "hides after the update",
+    replace=[
+        ("            scores = scores.masked_fill(future, -math.inf)\n", ""),
+        (
+            "            weights = (scores - largest[:, None]).exp()\n",
+            "            scores = scores.masked_fill(future, -math.inf)\n"
+            "            weights = (scores - largest[:, None]).exp()\n",
+        ),
+    ],
+    caught_by=one_tile,
+    nudge="`update` still sees the future: its scores are in `total`, so the weights sum to less than 1. Hide first.",
+)
+tiled_attention.mistake(
+    "a tile begins at each key",
+    replace=[("range(0, top + len(mine), tile)", "range(0, top + len(mine))")],
+    caught_by=one_tile,
+    nudge="Your tiles of keys overlap, so some keys count several times. The next begins `tile` further on.",
+)
+tiled_attention.mistake(
+    "a tile behind the last key",
+    replace=[("range(0, top + len(mine), tile)", "range(0, top + len(mine) + tile, tile)")],
+    caught_by=one_tile,
+    nudge="One tile of yours begins behind the last key and is empty. Stop behind the last query at hand.",
+)
+tiled_attention.mistake(
+    "begins anew with each tile of keys",
+    replace=[
+        (
+            "            before = largest\n",
+            "            largest, total = torch.full((len(mine),), -math.inf), torch.zeros(len(mine))\n"
+            "            before = largest\n",
+        )
+    ],
+    caught_by=several_tiles,
+    nudge="Each tile of queries ends up with its own keys only. All keys before them count, too: the first tile of "
+    "keys begins at 0, and `largest` and `total` go on from tile to tile.",
+)
+tiled_attention.mistake(
     "no mask",
     replace=[("scores = scores.masked_fill(future, -math.inf)", "pass")],
     caught_by=one_tile,
-    nudge="Queries see keys that come after them. In the last tile of a row, part of the scores must be hidden.",
+    nudge="Queries see keys that come after them. In the last tile of a row, part of the scores must be hidden. "
+    "(`masked_fill` gives a new tensor: keep it.)",
 )
 tiled_attention.mistake(
     "a mask as large as a full tile",
@@ -518,8 +652,8 @@ tiled_attention.mistake(
     "places of the keys from 0",
     replace=[("torch.arange(left, left + scores.shape[1])", "torch.arange(scores.shape[1])")],
     caught_by=several_tiles,
-    nudge="Your keys always stand at 0, 1, ... The first of this tile is token `left`, so on the diagonal some of what "
-    "you let through is the future.",
+    nudge="Your keys always stand at 0, 1, ... The first of this tile is token `left`, where the tile begins. So on "
+    "the diagonal some of what you let through is the future.",
 )
 tiled_attention.mistake(
     "skips the diagonal",
@@ -531,7 +665,8 @@ tiled_attention.mistake(
     "skips all but the diagonal",
     replace=[("range(0, top + len(mine), tile)", "range(top, top + len(mine), tile)")],
     caught_by=several_tiles,
-    nudge="Each tile of queries sees its own keys only. All keys before them count, too: begin at 0.",
+    nudge="Each tile of queries ends up with its own keys only. All keys before them count, too: the first tile of "
+    "keys begins at 0, and `largest` and `total` go on from tile to tile.",
 )
 tiled_attention.mistake(
     "whole tiles of keys only",
@@ -646,8 +781,8 @@ tiled_attention.mistake(
         ("values[left : left + tile]", "values"),
     ],
     caught_by=no_more_than_a_tile_at_once,
-    nudge="The numbers are right, and one product takes all keys at once: the big matrix, or a strip of it. The point "
-    "is never to have it: go tile by tile.",
+    nudge="One product of yours takes all keys at once: the big matrix, or a strip of it. The point is never to have "
+    "it: go tile by tile.",
 )
 tiled_attention.mistake(
     "the big matrix, cut afterwards",
@@ -658,8 +793,8 @@ def tiled_attention(queries, keys, values, tile):
     return scores.masked_fill(hidden, -math.inf).softmax(dim=1) @ values
 """,
     caught_by=no_more_than_a_tile_at_once,
-    nudge="The numbers are right, and one product takes all keys at once: the big matrix, or a strip of it. The point "
-    "is never to have it: go tile by tile.",
+    nudge="One product of yours takes all keys at once: the big matrix, or a strip of it. The point is never to have "
+    "it: go tile by tile.",
 )
 tiled_attention.mistake(
     "reads the future and hides it",
@@ -690,7 +825,7 @@ def tiled_attention(queries, keys, values, tile):
     return torch.cat(outputs)
 """,
     caught_by=the_future_is_not_read,
-    nudge="Right, in two passes: the first looks for the largest score, the second reads all keys again. `update` "
+    nudge="Two passes: the first looks for the largest score, the second reads all keys again. `update` "
     "makes one pass of it.",
 )
 tiled_attention.alternative(
@@ -745,17 +880,17 @@ def moved_by_three_steps(num_tokens: int, head_dim: int, element_bytes: int) -> 
     hint="Write the three steps below one another: what goes in, what comes out? Which of it is a square?"
 )
 def three_steps(rng: np.random.Generator) -> Cases:
-    for num_tokens, head_dim in ((3, 5), (int(rng.integers(7, 30)), 5)):
-        yield call(num_tokens, head_dim).returns(moved_by_three_steps(num_tokens, head_dim, 2))
-
-
-@naive_bytes.check(hint="Numbers may take 1 or 4 bytes: ask `element_bytes`.")
-def numbers_of_another_width(rng: np.random.Generator) -> Cases:
-    for element_bytes in (1, 4):
-        num_tokens, head_dim = (int(n) for n in rng.integers(2, 9, 2))
+    # With 3, 7 and 8 no two of the mistakes below come to the same number.
+    for num_tokens, head_dim, element_bytes in ((3, 7, 8), (int(rng.integers(7, 30)), 5, 4)):
         yield call(num_tokens, head_dim, element_bytes).returns(
             moved_by_three_steps(num_tokens, head_dim, element_bytes)
         )
+
+
+@naive_bytes.check(hint="If nobody says how wide a number is, it takes 2 bytes.")
+def numbers_of_two_bytes(rng: np.random.Generator) -> Cases:
+    for num_tokens, head_dim in ((3, 5), (int(rng.integers(7, 30)), 5)):
+        yield call(num_tokens, head_dim).returns(moved_by_three_steps(num_tokens, head_dim, 2))
 
 
 naive_bytes.mistake(
@@ -811,7 +946,7 @@ naive_bytes.mistake(
 naive_bytes.mistake(
     "always two bytes",
     replace=[(" * element_bytes", " * 2")],
-    caught_by=numbers_of_another_width,
+    caught_by=three_steps,
     nudge="A number does not always take 2 bytes: ask `element_bytes`.",
 )
 naive_bytes.mistake(
@@ -823,6 +958,73 @@ naive_bytes.mistake(
 naive_bytes.mistake(
     "a square of head_dim",
     replace=[("4 * num_tokens * num_tokens", "4 * num_tokens * head_dim * head_dim")],
+    caught_by=three_steps,
+    nudge="The scores are [tokens, tokens]: one for each query and key. head_dim is summed away.",
+)
+naive_bytes.mistake(
+    "squares are not in bytes",
+    replace=[("(vectors + squares) * element_bytes", "vectors * element_bytes + squares")],
+    caught_by=three_steps,
+    nudge="The squares are counted in numbers and the vectors in bytes. Is a parenthesis missing?",
+)
+naive_bytes.mistake(
+    "two vectors for four",
+    replace=[("4 * num_tokens * head_dim", "2 * num_tokens * head_dim")],
+    caught_by=three_steps,
+    nudge="Four arrays are [tokens, head_dim]: queries and keys come in first, values later, and the outputs go out.",
+)
+naive_bytes.mistake(
+    "vectors of one number",
+    replace=[("4 * num_tokens * head_dim", "4 * num_tokens")],
+    caught_by=three_steps,
+    nudge="Queries, keys, values and outputs have head_dim numbers for each token, not one.",
+)
+naive_bytes.mistake(
+    "what is written, not what is read",
+    replace=[
+        ("4 * num_tokens * head_dim", "num_tokens * head_dim"),
+        ("4 * num_tokens * num_tokens", "2 * num_tokens * num_tokens"),
+    ],
+    caught_by=three_steps,
+    nudge="You count what each step writes. It also reads what it needs, and that moves, too.",
+)
+naive_bytes.mistake(
+    "what is read, not what is written",
+    replace=[
+        ("4 * num_tokens * head_dim", "3 * num_tokens * head_dim"),
+        ("4 * num_tokens * num_tokens", "2 * num_tokens * num_tokens"),
+    ],
+    caught_by=three_steps,
+    nudge="You count what each step reads. Its result is written, and that moves, too.",
+)
+naive_bytes.mistake(
+    "a mask is read, too",
+    replace=[("4 * num_tokens * num_tokens", "5 * num_tokens * num_tokens")],
+    caught_by=three_steps,
+    nudge="One square too many: four of them move, scores out and in, weights out and in. A mask is not read; a step "
+    "knows which scores are the future.",
+)
+naive_bytes.mistake(
+    "hiding as a step of its own",
+    replace=[("4 * num_tokens * num_tokens", "6 * num_tokens * num_tokens")],
+    caught_by=three_steps,
+    nudge="Two squares too many. There are three steps; to hide the future is not one more, it happens on the way.",
+)
+naive_bytes.mistake(
+    "arithmetic for bytes",
+    replace=[("(vectors + squares)", "4 * num_tokens * num_tokens * head_dim")],
+    caught_by=three_steps,
+    nudge="That is the arithmetic: tokens · tokens · head_dim. What moves are arrays, and none has three axes.",
+)
+naive_bytes.mistake(
+    "bits",
+    replace=[(" * element_bytes", " * element_bytes * 8")],
+    caught_by=three_steps,
+    nudge="That is in bits. Bytes are wanted.",
+)
+naive_bytes.mistake(
+    "scores as long as a vector",
+    replace=[("4 * num_tokens * num_tokens", "4 * num_tokens * head_dim")],
     caught_by=three_steps,
     nudge="The scores are [tokens, tokens]: one for each query and key. head_dim is summed away.",
 )
@@ -970,7 +1172,7 @@ tiled_bytes.mistake(
     "queries for each tile of keys",
     replace=[("2 * num_tokens + 2 * rows", "num_tokens + 3 * rows")],
     caught_by=full_tiles,
-    nudge="Your queries are read again with each tile of keys. They stay on the chip: once.",
+    nudge="Your queries are read, or your outputs written, again with each tile of keys. Both stay on the chip: once.",
 )
 tiled_bytes.mistake(
     "writes the scores",
@@ -979,6 +1181,54 @@ tiled_bytes.mistake(
     ],
     caught_by=full_tiles,
     nudge="More than comes and goes. The scores of a tile never leave the chip; that is the whole point.",
+)
+tiled_bytes.mistake(
+    "writes and reads the scores",
+    replace=[
+        ("* head_dim * element_bytes", "* head_dim * element_bytes + 2 * rows * tile * element_bytes"),
+    ],
+    caught_by=full_tiles,
+    nudge="More than comes and goes. The scores of a tile never leave the chip; that is the whole point.",
+)
+tiled_bytes.mistake(
+    "keys for each query",
+    replace=[
+        ("    rows = sum(min(top + tile, num_tokens) for top in tops)", "    rows = sum(range(1, num_tokens + 1))")
+    ],
+    caught_by=full_tiles,
+    nudge="Your keys are read for each query by itself. A whole tile of queries shares what was read: once for each "
+    "tile.",
+)
+tiled_bytes.mistake(
+    "tiles for keys",
+    replace=[
+        (
+            "    rows = sum(min(top + tile, num_tokens) for top in tops)",
+            "    rows = sum(top // tile + 1 for top in tops)",
+        )
+    ],
+    caught_by=full_tiles,
+    nudge="You count tiles of keys as if each held one. It has `tile` of them.",
+)
+tiled_bytes.mistake(
+    "queries and outputs count as tiles",
+    replace=[("2 * num_tokens + 2 * rows", "2 * len(tops) + 2 * rows")],
+    caught_by=full_tiles,
+    nudge="There is one query and one output for each token, not for each tile.",
+)
+tiled_bytes.mistake(
+    "keys stay",
+    text="""
+def tiled_bytes(num_tokens, head_dim, tile, element_bytes=2):
+    vectors = 0
+    for first in range(0, num_tokens, tile):
+        vectors += 2 * min(tile, num_tokens - first)
+        vectors += 2 * (num_tokens - first)
+    return vectors * head_dim * element_bytes
+""",
+    caught_by=the_last_tile_is_not_full,
+    nudge="You let keys stay while queries pass. In `tiled_attention` queries stay: where the last tile is not full, "
+    "that is another number.",
 )
 tiled_bytes.mistake(
     "numbers, not bytes",
@@ -1016,9 +1266,9 @@ def merge(output_a: Tensor, lse_a: Tensor, output_b: Tensor, lse_b: Tensor) -> t
     """Attention over all keys, from attention over two parts of them.
 
     Of each part: the outputs [rows, width], softmax(scores) @ values over its keys alone, and
-    log(sum(exp(score))) [rows], the log-sum-exp of its scores. Where a row sees no key of a part,
-    that is -inf, and the output 0. Return both of all keys together. About 4 lines. Scores may be
-    large, and exp of a large number is infinite.
+    log(sum(exp(score))) [rows], the log-sum-exp of its scores. Where a row sees no key of one
+    part, that is -inf, and the output 0; it sees some of the other. Return both of all keys
+    together. About 4 lines. Scores may be large, and exp of a large number is infinite.
     """
     largest = torch.maximum(lse_a, lse_b)
     share_a, share_b = (lse_a - largest).exp(), (lse_b - largest).exp()
@@ -1061,6 +1311,12 @@ def large_scores_in_both(rng: np.random.Generator) -> Cases:
         yield two_parts(some_scores(rng, 2, 4) + shift, rng.standard_normal((4, 3)).round(1), cut=2)
 
 
+@merge.check(hint="What is subtracted before exp belongs to a row: the larger lse of the two parts, row by row.")
+def rows_far_apart(rng: np.random.Generator) -> Cases:
+    for low, high in ((-300, 300), (300, -300)):
+        yield two_parts(some_scores(rng, 2, 4) + np.array([[low], [high]]), rng.standard_normal((4, 3)).round(1), cut=2)
+
+
 @merge.check(hint="A part in which a row sees nothing has weight exp(-inf) = 0. The other part alone counts.")
 def a_row_sees_nothing_of_a_part(rng: np.random.Generator) -> Cases:
     for hidden in (slice(2, 4), slice(0, 2)):
@@ -1087,7 +1343,7 @@ def merge(output_a, lse_a, output_b, lse_b):
 """,
     caught_by=two_parts_of_a_row,
     nudge="Each output is divided by the sum of its own part already. Their sum would count twice; a weighted mean is "
-    "wanted.",
+    "wanted. Or do you take a softmax along the rows? The two parts of a row share the weight: stack them, `dim=0`.",
 )
 merge.mistake(
     "weights by lse",
@@ -1117,6 +1373,67 @@ merge.mistake(
     replace=[(" / total[:, None]", "")],
     caught_by=two_parts_of_a_row,
     nudge="The shares do not sum to 1. Divide by their sum.",
+)
+merge.mistake(
+    "the softmax along the rows",
+    text="""
+def merge(output_a, lse_a, output_b, lse_b):
+    both = torch.stack([lse_a, lse_b])
+    shares = both.softmax(dim=1)
+    return shares[0][:, None] * output_a + shares[1][:, None] * output_b, both.logsumexp(dim=0)
+""",
+    caught_by=two_parts_of_a_row,
+    nudge="Each output is divided by the sum of its own part already. Their sum would count twice; a weighted mean is "
+    "wanted. Or do you take a softmax along the rows? The two parts of a row share the weight: stack them, `dim=0`.",
+)
+merge.mistake(
+    "one largest for all rows",
+    replace=[("torch.maximum(lse_a, lse_b)", "torch.maximum(lse_a.max(), lse_b.max())")],
+    caught_by=rows_far_apart,
+    nudge="One number is subtracted from all rows. Seen from a row of large scores, exp of the others is 0, and 0 / 0 "
+    "is nan. Each row has its own: `torch.maximum(lse_a, lse_b)`.",
+)
+merge.mistake(
+    "shares of the product",
+    text="""
+def merge(output_a, lse_a, output_b, lse_b):
+    lse = lse_a + lse_b
+    return (lse_a - lse).exp()[:, None] * output_a + (lse_b - lse).exp()[:, None] * output_b, lse
+""",
+    caught_by=two_parts_of_a_row,
+    nudge="lse_a + lse_b is the logarithm of a product. Of both parts together it is log(exp(lse_a) + exp(lse_b)).",
+)
+merge.mistake(
+    "swaps the two",
+    replace=[("return output, largest + total.log()", "return largest + total.log(), output")],
+    caught_by=two_parts_of_a_row,
+    nudge="Both are right and stand in the wrong order: first the outputs, then the lse.",
+)
+merge.mistake(
+    "leaves a part out, once a row does not see it",
+    text="""
+def merge(output_a, lse_a, output_b, lse_b):
+    if (lse_a == -math.inf).any():
+        return output_b, lse_b
+    if (lse_b == -math.inf).any():
+        return output_a, lse_a
+    lse = torch.logaddexp(lse_a, lse_b)
+    return (lse_a - lse).exp()[:, None] * output_a + (lse_b - lse).exp()[:, None] * output_b, lse
+""",
+    caught_by=a_row_sees_nothing_of_a_part,
+    nudge="One row sees nothing of a part, and you leave that part out for all rows. No `if` is needed: "
+    "exp(-inf) is 0.",
+)
+merge.mistake(
+    "cuts large numbers off",
+    text="""
+def merge(output_a, lse_a, output_b, lse_b):
+    share_a, share_b = lse_a.clamp(max=80).exp(), lse_b.clamp(max=80).exp()
+    total = share_a + share_b
+    return (share_a[:, None] * output_a + share_b[:, None] * output_b) / total[:, None], total.log()
+""",
+    caught_by=large_scores_in_both,
+    nudge="Cut off, 300 and 301 are the same number. Subtract the larger lse from both: their difference counts.",
 )
 merge.mistake(
     "the lse of the larger part",
