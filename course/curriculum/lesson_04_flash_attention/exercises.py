@@ -407,7 +407,7 @@ def tiled_attention(queries: Tensor, keys: Tensor, values: Tensor, tile: int) ->
     for top in range(0, len(queries), tile):
         mine = queries[top : top + tile]  # these stay; their tokens are top, top + 1, ...
         largest, total = torch.full((len(mine),), -math.inf), torch.zeros(len(mine))
-        output = torch.zeros(len(mine), values.shape[1])  # the sum of exp(score - largest) * value
+        output = torch.zeros(len(mine), values.shape[1])  # sum of exp(score - largest) * value
         # For each tile of keys, from `left` on: scores, hide the future, `update`, `output`.
         # yours: about 9 lines
         for left in range(0, top + len(mine), tile):
@@ -1046,7 +1046,8 @@ def tiled_bytes(num_tokens: int, head_dim: int, tile: int, element_bytes: int = 
     """Bytes that your `tiled_attention` moves between memory and the chip, for one head.
 
     Each query is read once and each output written once. Each tile of queries reads the keys and
-    the values of all tiles up to its own. Scores and running sums never leave the chip. About 3 lines.
+    the values of all tiles up to its own. Scores and running sums never leave the chip. About 3
+    lines.
     """
     tops = range(0, num_tokens, tile)
     rows = sum(min(top + tile, num_tokens) for top in tops)  # keys that are read, each time counted
@@ -1262,7 +1263,12 @@ def tiled_bytes(num_tokens, head_dim, tile, element_bytes=2):
 
 
 @define("flash_attention.merge", points=2, grants=TORCH)
-def merge(output_a: Tensor, lse_a: Tensor, output_b: Tensor, lse_b: Tensor) -> tuple[Tensor, Tensor]:
+def merge(
+    output_a: Tensor,
+    lse_a: Tensor,
+    output_b: Tensor,
+    lse_b: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Attention over all keys, from attention over two parts of them.
 
     Of each part: the outputs [rows, width], softmax(scores) @ values over its keys alone, and

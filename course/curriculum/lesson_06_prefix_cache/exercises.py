@@ -22,9 +22,10 @@ HASHES = (*PLAIN, "from course.serving.prefix import chained_hash")
 def block_hashes(tokens: list[int], block_size: int) -> list[int]:
     """One hash for each full block of `tokens`, in order.
 
-    Equal hashes must mean: the same tokens in this block *and in all blocks before it*. `chained_hash(parent, block)`
-    hashes the tokens of one block together with the hash of the block before it (0 for the first one). A last block
-    that is not full has no hash yet. About 5 lines.
+    Equal hashes must mean: the same tokens in this block *and in all blocks before it*.
+    `chained_hash(parent, block)` hashes the list of a block's tokens together with `parent`, the
+    hash of the block before it (0 for the first one). A last block that is not full has no hash
+    yet. About 5 lines.
     """
     hashes = []
     parent = 0
@@ -39,17 +40,23 @@ def some_tokens(rng: np.random.Generator, count: int) -> list[int]:
     return [int(token) for token in rng.integers(1, 99, count)]
 
 
+def many(count: int, thing: str, things: str = "") -> str:
+    """1 block, 2 blocks."""
+    return f"{count} {thing if count == 1 else things or thing + 's'}"
+
+
 def named(tokens: list[int], block_size: int) -> Weighing:
     """Ask for the hashes, and see that there are as many as full blocks."""
     got = yield call(tokens, block_size).satisfies(lambda _: True, "")
     full = len(tokens) // block_size
     expect(
-        isinstance(got, list), f"It must return a list of hashes, one for each full block; it returned {got!r}"[:200]
+        isinstance(got, (list, tuple)),
+        f"It must return a list of hashes, one for each full block; it returned {got!r}"[:200],
     )
     expect(
         len(got) == full,
-        f"{len(tokens)} tokens fill blocks of {block_size} completely {full} times: number of hashes {full}; "
-        f"yours is {len(got)}",
+        f"{many(len(tokens), 'token')} in blocks of {block_size}: {many(full, 'full block')}, so "
+        f"{many(full, 'hash', 'hashes')}; yours returns {len(got)}",
     )
     expect(all(type(each) is int for each in got), f"A hash is one whole number; the first of yours is {got[:1]}")
     return got
@@ -83,7 +90,7 @@ def equal_as_far_as_the_texts_are(rng: np.random.Generator) -> Cases:
                 expect(
                     a != b,
                     f"{both}. They differ from block {differs_in} on; yours give block {index} the same hash in both, "
-                    "so one would read the other's keys",
+                    f"{a}, so one would read the other's keys",
                 )
 
 
@@ -113,6 +120,70 @@ block_hashes.mistake(
     ],
     caught_by=equal_as_far_as_the_texts_are,
     nudge="Keys depend on all tokens before. Hand the hash of the block before to `chained_hash`, not 0 each time.",
+)
+block_hashes.mistake(
+    "its place for the block before",
+    text="""
+def block_hashes(tokens, block_size):
+    starts = range(0, len(tokens) - block_size + 1, block_size)
+    return [chained_hash(place, tokens[start : start + block_size]) for place, start in enumerate(starts)]
+""",
+    caught_by=equal_as_far_as_the_texts_are,
+    nudge="The first argument is the hash of the block before. Where a block stands says nothing about what is there.",
+)
+block_hashes.mistake(
+    "one block back, no further",
+    text="""
+def block_hashes(tokens, block_size):
+    blocks = [tokens[start : start + block_size] for start in range(0, len(tokens) - block_size + 1, block_size)]
+    return [chained_hash(chained_hash(0, blocks[i - 1]) if i else 0, block) for i, block in enumerate(blocks)]
+""",
+    caught_by=equal_as_far_as_the_texts_are,
+    nudge="Your hash covers one block back. Take the hash that the block before got from you: it covers all before it.",
+)
+block_hashes.mistake(
+    "the hash before for its own",
+    replace=[
+        (
+            "        parent = chained_hash(parent, tokens[start : start + block_size])\n"
+            "        hashes.append(parent)\n",
+            "        hashes.append(parent)\n"
+            "        parent = chained_hash(parent, tokens[start : start + block_size])\n",
+        )
+    ],
+    caught_by=equal_as_far_as_the_texts_are,
+    nudge="Each block gets the hash of the block before it, and the first one 0. Hash first, then append.",
+)
+block_hashes.mistake(
+    "without its last token",
+    replace=[("start + block_size])", "start + block_size - 1])")],
+    caught_by=equal_as_far_as_the_texts_are,
+    nudge="The last token of a block is not in its hash. A slice leaves its end out already.",
+)
+block_hashes.mistake(
+    "the two arguments the wrong way round",
+    replace=[
+        (
+            "chained_hash(parent, tokens[start : start + block_size])",
+            "chained_hash(tokens[start : start + block_size], parent)",
+        )
+    ],
+    caught_by=one_hash_for_each_full_block,
+    nudge="First the hash of the block before, then the tokens: `chained_hash(parent, block)`.",
+)
+block_hashes.mistake(
+    "a link for each token",
+    text="""
+def block_hashes(tokens, block_size):
+    hashes, parent = [], 0
+    for place, token in enumerate(tokens, 1):
+        parent = chained_hash(parent, [token])
+        if place % block_size == 0:
+            hashes.append(parent)
+    return hashes
+""",
+    caught_by=the_names_that_the_engine_knows,
+    nudge="It tells prefixes apart, but hashes token by token. The engine hashes all tokens of a block at once.",
 )
 block_hashes.mistake(
     "a partial block, too",
@@ -223,12 +294,18 @@ def block_hashes(tokens, block_size):
 
 
 @define("prefix_cache.cached_prefix", points=2)
-def cached_prefix(hashes: list[int], block_of: dict[int, int], num_tokens: int, block_size: int) -> list[int]:
+def cached_prefix(
+    hashes: list[int],
+    block_of: dict[int, int],
+    num_tokens: int,
+    block_size: int,
+) -> list[int]:
     """The cached blocks that a text of `num_tokens` tokens can start from, in order.
 
-    `hashes` names the full blocks of the text, and `block_of[hash]` is the block in which the cache has it. Take
-    blocks from the beginning up to the first that is missing. But at least one token of the text must be left to
-    compute, or there is no query, and nothing to sample the next token from. About 5 lines.
+    `hashes` names the full blocks of the text, and `block_of[hash]` is the block in which the
+    cache has it. Take blocks from the beginning up to the first that is missing. But at least one
+    token of the text must be left to compute, or there is no query, and nothing to sample the
+    next token from. About 5 lines.
     """
     blocks = []
     for block_hash in hashes[: (num_tokens - 1) // block_size]:
@@ -248,7 +325,7 @@ def a_text(rng: np.random.Generator, num_blocks: int, cached: list[int]) -> tupl
 
 @cached_prefix.check(hint="From the beginning, block by block, until one is not in the cache.")
 def up_to_the_first_that_is_missing(rng: np.random.Generator) -> Cases:
-    for num_blocks, cached in ((2, [0]), (3, [0, 1]), (3, [0, 2]), (3, [1, 2]), (4, [0, 1, 3])):
+    for num_blocks, cached in ((3, [0, 1]), (2, [0]), (3, [0, 2]), (3, [1, 2]), (4, [0, 1, 3])):
         hashes, block_of = a_text(rng, num_blocks, cached)
         first_gap = next((i for i in range(num_blocks) if i not in cached), num_blocks)
         yield call(hashes, block_of, 4 * num_blocks + 1, 4).returns([block_of[each] for each in hashes[:first_gap]])
@@ -268,13 +345,21 @@ def at_least_one_token_is_left(rng: np.random.Generator) -> Cases:
         hashes, block_of = a_text(rng, num_blocks, list(range(num_blocks)))
         most = [block_of[each] for each in hashes[: num_blocks - 1]]
         got = yield call(hashes, block_of, num_blocks * block_size, block_size).satisfies(lambda _: True, "")
-        count = len(got) if isinstance(got, list) else 0
+        count = len(got) if isinstance(got, (list, tuple)) else 0
         expect(
             count < num_blocks,
             f"All {num_blocks * block_size} tokens come from the cache, and none is left to compute: no query, so no "
             "next token",
         )
         yield call(hashes, block_of, num_blocks * block_size, block_size).returns(most)
+
+
+@cached_prefix.check(hint="A block is missing, so its tokens are left to compute. What is before it may all be used.")
+def a_gap_leaves_enough_to_compute(rng: np.random.Generator) -> Cases:
+    for num_blocks, cached in ((2, [0]), (3, [0, 1]), (3, [0, 2])):
+        hashes, block_of = a_text(rng, num_blocks, cached)
+        first_gap = next(i for i in range(num_blocks) if i not in cached)
+        yield call(hashes, block_of, 4 * num_blocks, 4).returns([block_of[each] for each in hashes[:first_gap]])
 
 
 @cached_prefix.check(
@@ -367,6 +452,47 @@ cached_prefix.mistake(
     nudge="Blocks are taken whole. How many whole blocks fit into all tokens but the last one?",
 )
 cached_prefix.mistake(
+    "drops one whenever no tail is left",
+    replace=[
+        ("hashes[: (num_tokens - 1) // block_size]", "hashes"),
+        ("return blocks", "return blocks[:-1] if num_tokens % block_size == 0 else blocks"),
+    ],
+    caught_by=a_gap_leaves_enough_to_compute,
+    nudge="Here a block is missing, so something is left to compute anyway. Drop a block only if all of them were "
+    "found: compare `len(blocks) * block_size` with `num_tokens`.",
+)
+cached_prefix.mistake(
+    "from the end",
+    text="""
+def cached_prefix(hashes, block_of, num_tokens, block_size):
+    for count in range((num_tokens - 1) // block_size, 0, -1):
+        if hashes[count - 1] in block_of:
+            return [block_of[block_hash] for block_hash in hashes[:count]]
+    return []
+""",
+    caught_by=up_to_the_first_that_is_missing,
+    nudge="You look for the last block that is cached. One before it may have been evicted: ask from the beginning.",
+)
+cached_prefix.mistake(
+    "hashes among the blocks",
+    replace=[("not in block_of:", "not in block_of.values():")],
+    caught_by=up_to_the_first_that_is_missing,
+    nudge="`values()` are the blocks. The hashes are the keys: `in block_of`.",
+)
+cached_prefix.mistake(
+    "no return at the end",
+    text="""
+def cached_prefix(hashes, block_of, num_tokens, block_size):
+    blocks = []
+    for block_hash in hashes[: (num_tokens - 1) // block_size]:
+        if block_hash not in block_of:
+            return blocks
+        blocks.append(block_of[block_hash])
+""",
+    caught_by=at_least_one_token_is_left,
+    nudge="You return where a block is missing. If none is, the loop ends, and nothing comes back.",
+)
+cached_prefix.mistake(
     "drops the last one that it found",
     replace=[("hashes[: (num_tokens - 1) // block_size]", "hashes"), ("return blocks", "return blocks[:-1]")],
     caught_by=up_to_the_first_that_is_missing,
@@ -390,13 +516,14 @@ def cached_prefix(hashes, block_of, num_tokens, block_size):
 class PrefixCache:
     """Blocks that can be found by hash, also when nobody holds them any more.
 
-    Others read `block_of`, so keep it true: every hash that can be found, and the block that has it.
+    Others read `block_of`, so keep it true: every hash that can be found, and the block that has
+    it. The other two are yours: keep in them what you like.
     """
 
     def __init__(self) -> None:
         self.block_of: dict[int, int] = {}  # hash -> block
         self.holders: dict[int, int] = {}  # hash -> how many sequences hold its block
-        self.idle: list[int] = []  # hashes whose block nobody holds; the first is evicted first
+        self.idle: list[int] = []  # hashes whose block nobody holds; the first goes first
 
     def add(self, block_hash: int, block: int) -> None:
         """A block is full and computed. The sequence that computed it holds it."""
@@ -404,7 +531,10 @@ class PrefixCache:
         self.holders[block_hash] = 1
 
     def hold(self, hashes: list[int]) -> None:
-        """One more sequence holds the blocks of these hashes. What is held must not be evicted."""
+        """One more sequence holds the blocks of these hashes, all of them cached.
+
+        What is held must not be evicted.
+        """
         # yours: about 4 lines
         for block_hash in hashes:
             if self.holders[block_hash] == 0:
@@ -413,7 +543,10 @@ class PrefixCache:
         # end
 
     def release(self, hashes: list[int]) -> None:
-        """A sequence lets go of its blocks, given in the order of its text. They stay cached until they are evicted."""
+        """A sequence lets go of its blocks, given in the order of its text.
+
+        They stay cached until they are evicted.
+        """
         # yours: about 4 lines
         for block_hash in reversed(hashes):
             self.holders[block_hash] -= 1
@@ -422,9 +555,10 @@ class PrefixCache:
         # end
 
     def evict(self) -> int:
-        """Forget a block that nobody holds, and return its number; raise ValueError if there is none.
+        """Forget a block that nobody holds, and return its number.
 
-        It must be the one that was let go longest ago. Of one text, the end goes before the beginning.
+        It must be the one that was let go longest ago; of one text, the end goes before the
+        beginning. Raise ValueError if somebody holds every block.
         """
         # yours: about 5 lines
         if not self.idle:
@@ -620,6 +754,20 @@ def the_end_goes_before_the_beginning(rng: np.random.Generator) -> Cases:
         yield from evicts(learner, shadow)
 
 
+@cache.check(hint="A sequence holds, and lets go of, every block of its text.")
+def a_whole_text_is_held_again(rng: np.random.Generator) -> Cases:
+    for num_blocks in (2, int(rng.integers(3, 6))):
+        learner, shadow = new(), Shadow()
+        text = list(range(31, 31 + num_blocks))
+        for _ in range(2):
+            yield from computes(learner, shadow, text, list(range(num_blocks)))
+            yield from evicts(learner, shadow)
+            yield from leaves(learner, shadow, text)
+            yield from audit(learner, shadow)
+        for _ in range(num_blocks + 1):
+            yield from evicts(learner, shadow)
+
+
 @cache.check(hint="After any story: only what nobody holds goes, the longest unused first, ends before beginnings.")
 def a_long_story(rng: np.random.Generator) -> Cases:
     texts = [[1], [1, 2], [1, 2, 3], [1, 4], [5], [5, 6]]
@@ -637,6 +785,10 @@ def a_long_story(rng: np.random.Generator) -> Cases:
         yield from audit(learner, shadow)
 
 
+NOT_ALL_HELD = (
+    "A block was given away while the text that it belongs to is held. Does your loop end early? Or do you take "
+    "entries out of `idle` while you go through `idle`? Then the next one is skipped: go through `hashes`."
+)
 HELD_NUDGE = "A block that somebody holds was given away: its reader would read somebody else's keys. "
 cache.mistake(
     "stays idle while it is held again",
@@ -707,6 +859,102 @@ cache.mistake(
     replace=[("                self.idle.append(block_hash)\n", "                pass\n")],
     caught_by=found_and_held_again,
     nudge="Nobody holds the block, and it can never go: after `release`, a block without holders belongs into `idle`.",
+)
+cache.mistake(
+    "holders are not counted down",
+    replace=[("            self.holders[block_hash] -= 1\n", "")],
+    caught_by=found_and_held_again,
+    nudge="Nobody holds the block, and it can never go: `release` has to count its holders down.",
+)
+cache.mistake(
+    "idle and without a count",
+    replace=[
+        (
+            "                self.idle.append(block_hash)\n",
+            "                del self.holders[block_hash]\n                self.idle.append(block_hash)\n",
+        ),
+        ("        del self.holders[block_hash]\n        return", "        return"),
+    ],
+    caught_by=found_and_held_again,
+    nudge="Nobody holds the block, and it is still cached. Leave 0 in `holders`, or let `hold` begin to count anew.",
+)
+cache.mistake(
+    "only the last block is let go",
+    text="""
+class PrefixCache:
+    def __init__(self):
+        self.block_of, self.holders, self.idle = {}, {}, []
+
+    def add(self, block_hash, block):
+        self.block_of[block_hash] = block
+        self.holders[block_hash] = 1
+
+    def hold(self, hashes):
+        for block_hash in hashes:
+            if self.holders[block_hash] == 0:
+                self.idle.remove(block_hash)
+            self.holders[block_hash] += 1
+
+    def release(self, hashes):
+        self.holders[hashes[-1]] -= 1
+        if self.holders[hashes[-1]] == 0:
+            self.idle.append(hashes[-1])
+
+    def evict(self):
+        if not self.idle:
+            raise ValueError
+        block_hash = self.idle.pop(0)
+        del self.holders[block_hash]
+        return self.block_of.pop(block_hash)
+""",
+    caught_by=the_end_goes_before_the_beginning,
+    nudge="The end goes first, but the sequence lets go of all its blocks. Go through all of `hashes`, from the end.",
+)
+cache.mistake(
+    "only the first block is held",
+    replace=[
+        (
+            "            self.holders[block_hash] += 1\n",
+            "            self.holders[block_hash] += 1\n            return\n",
+        )
+    ],
+    caught_by=a_whole_text_is_held_again,
+    nudge=NOT_ALL_HELD,
+)
+cache.mistake(
+    "takes out of a list that it goes through",
+    replace=[
+        (
+            "        for block_hash in hashes:\n            if self.holders[block_hash] == 0:\n"
+            "                self.idle.remove(block_hash)\n",
+            "        for block_hash in self.idle:\n            if block_hash in hashes:\n"
+            "                self.idle.remove(block_hash)\n        for block_hash in hashes:\n",
+        )
+    ],
+    caught_by=a_whole_text_is_held_again,
+    nudge=NOT_ALL_HELD,
+)
+cache.mistake(
+    "forgets a block by its number",
+    replace=[
+        (
+            "        return self.block_of.pop(block_hash)\n",
+            "        block = self.block_of[block_hash]\n        del self.block_of[block]\n        return block\n",
+        )
+    ],
+    caught_by=found_and_held_again,
+    nudge="The keys of `block_of` are hashes. Take out the hash, and return the number of its block.",
+)
+cache.mistake(
+    "a claim for an error",
+    replace=[
+        (
+            '        if not self.idle:\n            raise ValueError("every cached block is held")\n',
+            "        assert self.idle\n",
+        )
+    ],
+    caught_by=nothing_to_evict,
+    nudge="`assert` raises AssertionError. Whoever asks for room waits for ValueError: `if`, and `raise`.",
 )
 cache.mistake(
     "None when nothing can go",
@@ -886,11 +1134,12 @@ class PrefixCache:
 
 @define("prefix_cache.queue_order", points=1)
 def queue_order(waiting: list[tuple[float, int]], now_s: float, patience_s: float) -> list[int]:
-    """In which order those that wait are tried: their places in `waiting`, as [2, 0, 1].
+    """In which order those that wait are tried: their places in `waiting`.
 
-    `waiting` has (arrival_s, cached_tokens) of each, in order of arrival. The longest cached prefix goes first, and of
-    equal ones who came first. But whoever has waited longer than `patience_s` goes before all those, first come first
-    served. About 4 lines.
+    `waiting` has (arrival_s, cached_tokens) of each, in order of arrival. The longest cached
+    prefix goes first, and of equal ones who came first. But whoever has waited longer than
+    `patience_s` goes before all those, first come first served. [2, 0, 1] means: first the one at
+    `waiting[2]`, then the one at `waiting[0]`. About 4 lines.
     """
     late = [place for place, (arrival_s, _) in enumerate(waiting) if now_s - arrival_s > patience_s]
     rest = [place for place in range(len(waiting)) if place not in late]
@@ -929,6 +1178,10 @@ def whoever_waited_too_long_goes_first(rng: np.random.Generator) -> Cases:
     yield call(waiting, 8.0, 4.0).returns(tried(waiting, 8.0, 4.0))
     waiting = [(0.0, 16), (6.0, 32), (6.0, 32)]
     yield call(waiting, 8.0, 4.0).returns([0, 1, 2])
+    waiting = [(0.0, 32), (1.0, 0), (2.0, 16), (6.0, 0), (7.0, 48)]  # three are late
+    yield call(waiting, 8.0, 4.0).returns([0, 1, 2, 4, 3])
+    waiting = [(4.0, 0), (5.0, 16)]  # the first has waited for as long as it has patience, and no longer
+    yield call(waiting, 8.0, 4.0).returns([1, 0])
     times = np.sort(rng.integers(0, 20, 8))
     waiting = [(float(time), int(tokens)) for time, tokens in zip(times, rng.integers(0, 5, 8) * 16, strict=True)]
     yield call(waiting, 20.5, 10.0).returns(tried(waiting, 20.5, 10.0))
@@ -969,13 +1222,78 @@ queue_order.mistake(
     nudge="Return the places in `waiting`, not what stands there.",
 )
 queue_order.mistake(
+    "who is where, for who goes when",
+    replace=[
+        (
+            "    return late + sorted(rest, key=lambda place: -waiting[place][1])",
+            "    order = late + sorted(rest, key=lambda place: -waiting[place][1])\n"
+            "    return [order.index(place) for place in range(len(waiting))]",
+        )
+    ],
+    caught_by=the_longest_prefix_first,
+    nudge="Yours says of each when its turn is. Turn it round: first the place of who goes first, then of the next.",
+)
+queue_order.mistake(
+    "places from 1",
+    replace=[
+        (
+            "return late + sorted(rest, key=lambda place: -waiting[place][1])",
+            "return [p + 1 for p in late + sorted(rest, key=lambda place: -waiting[place][1])]",
+        )
+    ],
+    caught_by=the_longest_prefix_first,
+    nudge="Your places begin at 1. `waiting[0]` is at place 0.",
+)
+queue_order.mistake(
+    "who goes first, and nobody else",
+    replace=[
+        (
+            "return late + sorted(rest, key=lambda place: -waiting[place][1])",
+            "return (late + sorted(rest, key=lambda place: -waiting[place][1]))[:1]",
+        )
+    ],
+    caught_by=the_longest_prefix_first,
+    nudge="Whoever goes first may find no room, and then the next is tried. Put all of them in order.",
+)
+queue_order.mistake(
+    "arrival for prefix",
+    text="""
+def queue_order(waiting, now_s, patience_s):
+    late = [place for place, (_, arrival_s) in enumerate(waiting) if now_s - arrival_s > patience_s]
+    rest = [place for place in range(len(waiting)) if place not in late]
+    return late + sorted(rest, key=lambda place: -waiting[place][0])
+""",
+    caught_by=the_longest_prefix_first,
+    nudge="Each entry is (arrival_s, cached_tokens), in this order. Yours takes one for the other.",
+)
+queue_order.mistake(
+    "only the first of the late ones",
+    text="""
+def queue_order(waiting, now_s, patience_s):
+    order = sorted(range(len(waiting)), key=lambda place: -waiting[place][1])
+    if waiting and now_s - waiting[0][0] > patience_s:
+        order.remove(0)
+        order.insert(0, 0)
+    return order
+""",
+    caught_by=whoever_waited_too_long_goes_first,
+    nudge="You let one go first who is late. There are more: all of them go before the others.",
+)
+queue_order.mistake(
+    "late on time",
+    replace=[("now_s - arrival_s > patience_s", "now_s - arrival_s >= patience_s")],
+    caught_by=whoever_waited_too_long_goes_first,
+    nudge="Late is who has waited for *longer* than `patience_s`: at exactly that time, patience is not over yet.",
+)
+queue_order.mistake(
     "endless patience",
     text=(
         "def queue_order(waiting, now_s, patience_s):\n"
         "    return sorted(range(len(waiting)), key=lambda place: -waiting[place][1])\n"
     ),
     caught_by=whoever_waited_too_long_goes_first,
-    nudge="While prompts with a cached prefix keep coming, the one without never runs: it starves. Mind `patience_s`.",
+    nudge="While prompts with a cached prefix keep coming, the one without never runs: it starves. Who has waited for "
+    "longer than `patience_s`, `now_s - arrival_s`, goes first.",
 )
 queue_order.mistake(
     "finds the first of two equals twice",
