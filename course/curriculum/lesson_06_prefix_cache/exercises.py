@@ -473,11 +473,26 @@ def cached_prefix(hashes, block_of, num_tokens, block_size):
     caught_by=up_to_the_first_that_is_missing,
     nudge="You look for the last block that is cached. One before it may have been evicted: ask from the beginning.",
 )
+FIRST_IS_CACHED = (
+    "The first block is cached, and yours finds nothing. Do you want all or nothing? A part of the prefix helps, too. "
+    "Or do you look for a hash among `values()`? Those are blocks; the hashes are the keys: `in block_of`."
+)
+cached_prefix.mistake(
+    "all or nothing",
+    replace=[
+        (
+            "    blocks = []\n",
+            "    blocks = []\n    if not all(each in block_of for each in hashes):\n        return []\n",
+        )
+    ],
+    caught_by=up_to_the_first_that_is_missing,
+    nudge=FIRST_IS_CACHED,
+)
 cached_prefix.mistake(
     "hashes among the blocks",
     replace=[("not in block_of:", "not in block_of.values():")],
     caught_by=up_to_the_first_that_is_missing,
-    nudge="`values()` are the blocks. The hashes are the keys: `in block_of`.",
+    nudge=FIRST_IS_CACHED,
 )
 cached_prefix.mistake(
     "no return at the end",

@@ -148,8 +148,8 @@ Drawing(prefix_tree(tree))
 # - Not "system" while a question hangs on it. Without its beginning, the rest can never be found again.
 # - Of the others, the one that was used longest ago: **least recently used**, LRU.
 #
-# And what has gone must be forgotten. Else a sequence that was preempted comes back, looks up its old names, and finds
-# blocks that are somebody else's by now.
+# And what has gone must be forgotten. Else a sequence that was preempted (it gave way, as in lesson 05) comes back, looks
+# up its old names, and finds blocks that are somebody else's by now.
 #
 # | event | what happens |
 # |:--|:--|
@@ -186,7 +186,8 @@ mine = prefix_pool_of(PrefixCache, cached_prefix, block_hashes)
 cached = real.ask(real.fresh(mine), texts)
 for number, (before, after) in enumerate(zip(plain.ttft_s, cached.ttft_s, strict=True), 1):
     print(f"question {number}: {1000 * before:4.0f} ms without, {1000 * after:4.0f} ms with the cache")
-assert np.median(cached.ttft_s) < np.median(plain.ttft_s) / 3
+best = min(cached.ttft_s[1:])  # of several times, the shortest is the one that was disturbed least
+assert best < min(plain.ttft_s) / 2, "behind a cached prompt, the first token should come much sooner"
 
 # %% [markdown]
 # The first one pays for all. And the tokens?
@@ -229,9 +230,9 @@ print(f"from the cache: {arrival.num_hit_tokens:,} of {arrival.num_queried_token
 #
 # ## Build it 4: whose turn is it?
 #
-# SGLang looks at who waits, and takes the one with the **longest cached prefix** first. You can see the danger from
-# lesson 07: while such requests keep coming, somebody who shares nothing never gets in. So we give the queue a limit to
-# its patience.
+# SGLang looks at who waits, and takes the one with the **longest cached prefix** first. There is a danger: while such
+# requests keep coming, somebody who shares nothing never gets in, and **starves**. So we give each a limit to its
+# patience.
 
 # %% exercise="prefix_cache.queue_order"
 
@@ -310,8 +311,9 @@ for num_tokens in (256_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000):
 print(f"                no end of memory: {ideal_reuse(early):5.1%}")
 
 # %% [markdown]
-# A GPU finds next to nothing. Between two turns of a conversation, in two minutes, 3 requests a second with 25 blocks each
-# go by: some 9,000 blocks. That is why Mooncake keeps its cache in the memory of the hosts and on their disks.
+# The first line is the memory of a whole GPU, and it finds next to nothing. Between two turns of a conversation, in
+# two minutes, 3 requests a second with 25 blocks each go by: some 9,000 blocks, or 4.6 million tokens. That is why
+# Mooncake keeps its cache in the memory of the hosts and on their disks.
 #
 # ## What got worse
 #
@@ -328,12 +330,14 @@ print(f"both at once: {twins.num_hit_tokens} tokens from the cache")
 long_text = texts[0] * 12
 times = []
 for _ in range(5):
-    began = time.perf_counter()
+    began = time.process_time()
     block_hashes(long_text, 16)
-    times.append(time.perf_counter() - began)
-nanoseconds = 1e9 * min(times) / len(long_text)
-print(f"{nanoseconds:.0f} ns a token; {1e-6 * nanoseconds * 50_000:.1f} ms for a prompt of 50,000")
-assert nanoseconds < 20_000
+    times.append(time.process_time() - began)
+hashing = 1e9 * min(times) / len(long_text)
+computing = 1e9 * min(plain.ttft_s) / len(texts[0])
+print(f"{hashing:.0f} ns a token; {1e-6 * hashing * 50_000:.1f} ms for a prompt of 50,000")
+print(f"to compute it, even with the tiny model: {computing:,.0f} ns a token")
+assert hashing < computing / 10, "a token should be hashed in far less time than it is computed in"
 
 # %% [markdown]
 # **Memory is never empty again.** Cached blocks count as free, so nobody is turned away for them. But each new block now
