@@ -25,6 +25,7 @@ def pytest_configure() -> None:
     style.is_checked = True
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share fixtures stay on one worker: those of a file, or of one lesson in it."""
     for item in items:

@@ -302,6 +302,12 @@ def test_a_selection_of_tests_runs_as_given() -> None:
     assert test_command.pytest_arguments(["-k", "pool"]) == ["-k", "pool"]
 
 
+def test_the_tests_of_a_file_stay_on_one_worker(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("loadgroup", False):
+        pytest.skip("the tests are not spread over workers")
+    assert request.node.nodeid.endswith("@tests/test_cli.py")
+
+
 def test_the_exit_status_of_pytest_passes_through(tmp_path: Path) -> None:
     (tmp_path / "test_red.py").write_text("def test_red(): assert False")
     answer = course("test", "--here", str(tmp_path), "-p", "no:cacheprovider", "-p", "no:nbval")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from course.curriculum.frame import closing, navigation, opening
-from course.curriculum.sources import choose, read_sources
+from course.curriculum.sources import Source, choose, read_sources, text_file
 from course.errors import UserError
 from tests.curriculum.helpers import TEXT, course_with
 
@@ -29,6 +29,13 @@ def test_the_opening_has_title_question_and_time(tmp_path: Path) -> None:
     assert "Why are there two phases" in text
     assert "About 45 min." in text
     assert navigation(source) in closing(source).source
+
+
+@pytest.mark.parametrize("source", read_sources(), ids=lambda source: source.name)
+def test_a_lesson_that_loads_the_model_runs_it_on_one_thread(source: Source) -> None:
+    # Two threads wait for each other at every operation: on a machine with other work, ten times as long.
+    code = "".join(file.read_text() for file in text_file(source.lesson).parent.glob("*.py"))
+    assert "load_model(" not in code or "torch.set_num_threads(1)" in code
 
 
 @pytest.mark.parametrize("name", ["00_start_here", "start_here", "0", "00"])

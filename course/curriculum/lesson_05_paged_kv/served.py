@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+import torch
+
 from course.engine.local import LocalEngine
 from course.engine.replay import serve
 from course.engine.texts import Step, Token
@@ -22,6 +24,7 @@ ANSWER_TOKENS = (24, 60, 35, 90, 18, 47, 30, 72)
 @cache
 def tiny() -> Model:
     """The tiny model in double precision: who shares the batch cannot turn a near tie there."""
+    torch.set_num_threads(1)  # a model this small gains nothing from more
     return load_model("tiny", dtype="float64")
 
 

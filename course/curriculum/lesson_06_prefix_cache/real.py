@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+import torch
+
 from course.engine.local import LocalEngine
 from course.model.loading import Model, load_model
 from course.serving.plan import Scheduler
@@ -27,6 +29,7 @@ ANSWER_TOKENS = 12
 @cache
 def tiny() -> Model:
     """The tiny model in double precision: how a prompt is cut cannot turn a near tie there."""
+    torch.set_num_threads(1)  # a model this small gains nothing from more
     return load_model("tiny", dtype="float64")
 
 
