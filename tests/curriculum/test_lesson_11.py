@@ -331,7 +331,7 @@ def test_apart_no_reader_shares_a_step_with_a_prompt_and_every_token_is_as_alone
         history = split.cluster.history
         assert {chunk.is_prefill for step in history.steps if step.instance_id == 1 for chunk in step.chunks} == {False}
         assert len(history.moves) == 6
-        moves = list(split.traffic.totals.records)
+        moves = list(split.transfers.records)
         assert [move.num_blocks for move in moves[2:]] == [72] * 4
         assert "72 blocks, 14.16 MB" in live.say_move(moves[-1])
         assert "longest pause" in live.say(split.recorder.records)

@@ -316,7 +316,7 @@ answers = live.burst(shared)
 prompts_first = shared.recorder.records
 print("together, prompts first:   ", live.say(prompts_first))
 
-live.use(shared, "chunked-prefill")
+shared.set_schedulers({"mixed": "chunked-prefill"})
 assert live.burst(shared) == answers
 in_chunks = shared.recorder.records
 print("together, prompts in chunks:", live.say(in_chunks))
@@ -359,7 +359,7 @@ timeline(apart, split.cluster.history, "Two real workers, apart")
 # The engine keeps a record of each move. Here are those of the burst.
 
 # %% tags=["nbval-ignore-output"]
-moves = list(split.traffic.totals.records)[-6:]
+moves = list(split.transfers.records)[-6:]
 for move in moves:
     print(live.say_move(move))
 prefill_s = max(apart[2].token_times_s[0] - apart[2].arrival_s, 1e-9)
@@ -372,21 +372,21 @@ assert letter.num_bytes == letter.num_blocks * 16 * 6144  # bytes per token of t
 # here it lets through 10 MB per second, a fifth of the tiny model's break-even.
 
 # %% tags=["nbval-ignore-output"]
-split.traffic.throttle.bandwidth_gb_s = 0.01
+split.set_link(bandwidth_gb_s=0.01)
 live.start_over(split)
 split.generate(model.encode(live.LETTER)[:160], 2, ignore_end=True)
-move = split.traffic.totals.records[-1]
+move = split.transfers.records[-1]
 for time_s, num_blocks in move.arrived:
     print(f"{1e3 * (time_s - move.start_s):>6.1f} ms: {num_blocks:>2} of {move.num_blocks} blocks are there")
 expected_s = transfer_s(160, 6, 4, 32, gbit_s=0.08, element_bytes=4)
 print(f"your transfer_s says {1e3 * expected_s:.1f} ms")
 took_s = move.end_s - move.start_s
 assert 0.99 * expected_s < took_s < expected_s + 2, f"the move took {took_s:.2f} s"
-split.traffic.throttle.bandwidth_gb_s = None
+split.set_link()  # as fast as it really is
 
 # %% [markdown]
-# The difference is messages: the engine sends a block, hears that it has arrived, and sends the next. (With
-# `layerwise=True` it sends layers while others are computed. Try it.)
+# The difference is one message: a moment later, the engine hears that the last block is there. (With `layerwise=True` it
+# sends layers while others are computed. Try it.)
 
 # %% [markdown]
 # ## Kill a worker
@@ -426,7 +426,7 @@ for event in lost.events:
 # Eight letters, and to each a yes or a no. Nobody reads along, so there is nobody to protect.
 
 # %% tags=["nbval-ignore-output"]
-live.use(shared, "prefill-first")  # whole prompts: the quickest for both
+shared.set_schedulers({"mixed": "prefill-first"})  # whole prompts: the quickest for both
 for name, engine in (("together", shared), ("apart", split)):
     took_s, shares = live.letters(engine)
     each = " and ".join(f"{share:.0%}" for share in shares)

@@ -13,13 +13,11 @@ from course.curriculum.lesson_00_start_here.burst import (
     longest_pause_s,
     slowest_start_s,
 )
-from course.engine.disaggregated import DisaggregatedEngine
 from course.engine.front import Engine
 from course.engine.transfer.record import TransferRecord
 from course.figures import History, WatchedCluster
 from course.metrics.latency import tpot_s
 from course.metrics.record import RequestRecord
-from course.serving.schedulers import make_scheduler
 
 LETTER = LONG_PROMPTS[0]
 
@@ -61,12 +59,6 @@ def letters(engine: Engine) -> tuple[float, list[float]]:
 def warm_up(engine: Engine) -> None:
     """One prompt for each worker: what is done for the first time is slow."""
     engine.generate([LETTER, LETTER], 4, ignore_end=True)
-
-
-def use(engine: DisaggregatedEngine, policy: str) -> None:
-    """Let every worker of an engine that has nothing to do go on with another scheduler."""
-    for worker in engine.workers:
-        worker.instance.scheduler = make_scheduler(policy)
 
 
 def say(records: Sequence[RequestRecord]) -> str:
