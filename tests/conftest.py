@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -25,11 +27,21 @@ def pytest_configure() -> None:
     style.is_checked = True
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share fixtures stay on one worker: those of a file, or of one lesson in it."""
-    for item in items:
-        file = item.nodeid.split("::")[0]
-        lesson = getattr(item, "callspec", None) and item.callspec.params.get("lesson")
-        name = getattr(lesson, "file", lesson)  # as it stands in the table of contents, or its file's name
-        item.add_marker(pytest.mark.xdist_group(f"{file}:{name}" if isinstance(name, str) else file))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadscope``: tests that share fixtures stay on one worker, those of a file or of a lesson in it."""
+    if config.getoption("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFileAndLesson(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return scope(nodeid)
+
+    return ByFileAndLesson(config, log)
+
+
+def scope(nodeid: str) -> str:
+    """What a test shares fixtures with: its file, or one lesson of it."""
+    lesson = re.search(r"\[(\d\d_\w+\.ipynb)\]$", nodeid)
+    return nodeid.split("::")[0] + (f":{lesson[1]}" if lesson else "")

@@ -302,10 +302,22 @@ def test_a_selection_of_tests_runs_as_given() -> None:
     assert test_command.pytest_arguments(["-k", "pool"]) == ["-k", "pool"]
 
 
-def test_the_tests_of_a_file_stay_on_one_worker(request: pytest.FixtureRequest) -> None:
-    if not request.config.getoption("loadgroup", False):
-        pytest.skip("the tests are not spread over workers")
-    assert request.node.nodeid.endswith("@tests/test_cli.py")
+def test_the_tests_of_a_lesson_run_on_one_worker(tmp_path: Path) -> None:
+    test = tmp_path / "test_lessons.py"
+    lessons = [f"{i:02d}_lesson.ipynb" for i in range(8)]
+    test.write_text(
+        f"import os, pathlib, pytest\nlessons = {lessons}\n"
+        "def note(lesson): pathlib.Path(f'{lesson}.{os.getpid()}').touch()\n"
+        "@pytest.mark.parametrize('lesson', lessons)\ndef test_it(lesson): note(lesson)\n"
+        "@pytest.mark.parametrize('lesson', lessons)\ndef test_more(lesson): note(lesson)\n"
+    )
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    options = [*test_command.pytest_arguments([]), "-q", "-p", "no:cacheprovider"]
+    command, env = [sys.executable, "-m", "pytest", *options, str(test)], {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True)
+    assert done.returncode == 0, done.stdout
+    workers = sorted(file.name.partition(".ipynb.")[0] for file in tmp_path.glob("*.ipynb.*"))
+    assert workers == [lesson.removesuffix(".ipynb") for lesson in lessons]
 
 
 def test_the_exit_status_of_pytest_passes_through(tmp_path: Path) -> None:

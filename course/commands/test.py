@@ -35,4 +35,4 @@ def run(args: argparse.Namespace) -> int:
 def pytest_arguments(given: list[str]) -> list[str]:
     """The whole suite runs on two cores; a selection runs as the user says."""
     # In the order of the files: browser tests, the longest, come first, and no worker is left with one at the end.
-    return given or ["-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
+    return given or ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
