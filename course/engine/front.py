@@ -161,9 +161,12 @@ class Engine(ABC):
         self._carry_out(self.cluster.on_arrival(request, self.now_s))
         return answers
 
-    def cancel(self, request_id: int) -> None:
-        """End the request's unfinished answers now; one that is unknown or has ended is no error."""
-        self._carry_out(self.cluster.on_cancel(request_id, self.now_s))
+    def cancel(self, request_id: int, sample: int | None = None) -> None:
+        """End the request's unfinished answers now, or one of them; one that is unknown or has ended is no error.
+
+        Raises UserError where one of several is to end alone before they have begun.
+        """
+        self._carry_out(self.cluster.on_cancel(request_id, self.now_s, sample))
 
     def generate(
         self,

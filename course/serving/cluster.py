@@ -94,9 +94,14 @@ class Cluster:
                 return first_reason
         return None
 
-    def on_cancel(self, request_id: int, now_s: float) -> list[Action]:
-        """The client is gone: its unfinished answers end. A request that is unknown or has ended is no error."""
-        return self._end_request(request_id, State.CANCELLED, "cancelled by the client")
+    def on_cancel(self, request_id: int, now_s: float, sample: int | None = None) -> list[Action]:
+        """The client is gone: its unfinished answers end, or ``sample`` alone. What is unknown or ended is no error.
+
+        Raises UserError where one is to end alone before the prompt is computed: until then, they are one.
+        """
+        if sample is not None and any(sequence._siblings for sequence in self._sequences.get(request_id, [])):
+            raise UserError(f"request {request_id}: none of its answers can end alone before they have begun")
+        return self._end_request(request_id, State.CANCELLED, "cancelled by the client", sample)
 
     def on_failure(self, request_id: int, reason: str, now_s: float) -> list[Action]:
         """The data plane gives a request up: its unfinished answers fail. An unknown request is no error."""
@@ -185,8 +190,7 @@ class Cluster:
         """The target would not take it; it is tried again after a pause, perhaps elsewhere."""
         if self.migrations.stage(transfer_id):
             return self.migrations.on_stage_failed(transfer_id)
-        transfer = self._give_up(transfer_id)
-        if transfer is None or transfer.is_void:
+        if (transfer := self._give_up(transfer_id)) is None or transfer.is_void:
             return []
         self.handovers.add_again(transfer, transfer.attempt)
         return [WakeAt(self.handovers.pause(now_s))]
@@ -198,8 +202,7 @@ class Cluster:
         """
         if self.migrations.stage(transfer_id):
             return self.migrations.on_stage_failed(transfer_id)
-        transfer = self._give_up(transfer_id)
-        if transfer is None or transfer.is_void:
+        if (transfer := self._give_up(transfer_id)) is None or transfer.is_void:
             return []
         if transfer.attempt < self.MAX_ATTEMPTS or transfer.sequence in self.handovers.early:
             self.handovers.add_again(transfer, transfer.attempt + 1)
@@ -364,10 +367,10 @@ class Cluster:
                 self._route(sequence, now_s)
         return actions
 
-    def _end_request(self, request_id: int, state: State, reason: str) -> list[Action]:
+    def _end_request(self, request_id: int, state: State, reason: str, sample: int | None = None) -> list[Action]:
         actions: list[Action] = []
         for sequence in self._sequences.get(request_id, []):
-            if sequence.is_ended:
+            if sequence.is_ended or sample not in (None, sequence.sample):
                 continue
             actions += self.handovers.drop(sequence) + self.migrations.drop(sequence)
             if home := self._home.get(sequence):

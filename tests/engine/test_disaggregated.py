@@ -157,6 +157,22 @@ def test_a_cancelled_request_frees_its_blocks_wherever_they_are(pair: Disaggrega
             assert answer.tokens == wanted[:16] or answer.state is State.CANCELLED
 
 
+@pytest.mark.parametrize("num_advances", [0, 1, 3])
+def test_one_of_several_answers_is_cancelled_alone_wherever_it_is(pair: DisaggregatedEngine, num_advances: int) -> None:
+    pair.start_over()
+    answers = pair.submit(make_prompts()[4], 30, n=3)
+    while not answers[0].tokens:
+        pair.advance()
+    for _ in range(num_advances):  # on its way to the other worker, or there
+        pair.advance()
+    pair.cancel(answers[1].request_id, 1)
+    pair.cluster.check_integrity()
+    run_to_end(pair)
+    assert [answer.state for answer in answers] == [State.FINISHED, State.CANCELLED, State.FINISHED]
+    for answer in answers:
+        assert answer.tokens == reference_answers()[4][: 30 if answer.sample != 1 else len(answer.tokens)]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_killing_a_worker_at_any_moment_loses_no_request(pair: DisaggregatedEngine, seed: int) -> None:
     kill_some(pair, seed)

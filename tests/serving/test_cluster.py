@@ -301,6 +301,33 @@ def test_a_cancelled_request_ends_with_all_its_answers_and_only_once():
     assert_empty(cluster)
 
 
+def test_one_of_several_answers_ends_alone():
+    cluster = Cluster([instance()])
+    driver = checking_driver(cluster)
+    cancel = lambda sample, now_s: cluster.on_cancel(0, now_s, sample)  # noqa: E731
+    driver.at(0.05, cancel, 1)
+    driver.at(0.05, cancel, 1)
+    driver.at(0.06, cancel, 0)
+    records = driver.run(workload(request(0, 9, 30, n=4))).records
+    assert [record.outcome.value for record in records] == ["cancelled", "cancelled", "finished", "finished"]
+    assert [record.num_output_tokens for record in records[2:]] == [30, 30]
+    assert all(0 < record.num_output_tokens < 30 for record in records[:2])
+    assert cluster.num_unfinished == 0
+    assert_empty(cluster)
+
+
+def test_no_answer_ends_alone_before_they_have_begun():
+    cluster = Cluster([instance()])
+    cluster.on_arrival(request(0, 9, n=3), 0.0)
+    cluster.on_arrival(request(1, 9), 0.0)
+    for sample in range(3):
+        with pytest.raises(UserError, match="request 0: none of its answers can end alone"):
+            cluster.on_cancel(0, 0.0, sample)
+    assert [action.sequence.id for action in cluster.on_cancel(1, 0.0, 0)] == [(1, 0)]
+    assert len(cluster.on_cancel(0, 0.0)) == 3
+    assert_empty(cluster)
+
+
 def test_cancelling_what_is_unknown_or_over_is_no_error():
     cluster = Cluster([instance()])
     assert cluster.on_cancel(5, 0.0) == []

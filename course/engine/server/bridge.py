@@ -130,6 +130,10 @@ class Bridge:
         """End what is unfinished of a ticket; its memory is free after the step that runs."""
         self._post(lambda: self._drop(ticket))
 
+    def cancel_answer(self, ticket: Ticket, number: int) -> None:
+        """End one answer, which has begun; nothing more is heard of it."""
+        self._post(lambda: self._drop_answer(ticket, number))
+
     def cancel_all(self, reason: str) -> None:
         """End everything that is being written, saying why."""
         self._post(lambda: self._fail_all(reason))
@@ -205,6 +209,12 @@ class Bridge:
             self.num_preemptions += sum(record.num_preemptions for record in self.engine.recorder.take(request_id))
         if ticket in self._tickets:
             self._tickets.remove(ticket)
+
+    def _drop_answer(self, ticket: Ticket, number: int) -> None:
+        if ticket in self._tickets and ticket.num_told[number] >= 0:
+            ticket.num_told[number] = -1
+            answer = ticket.answers[number]
+            self.engine.cancel(answer.request_id, answer.sample)
 
     def _fail_all(self, reason: str) -> None:
         tickets = list(self._tickets)

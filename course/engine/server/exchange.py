@@ -44,7 +44,8 @@ class Exchange:
 
     async def run(self, receive: Receive, send: Send, abort: Callable[[], None]) -> None:
         """Answer. Raises RequestError where nothing was sent yet; a client that leaves ends the answers."""
-        ticket = await self._service.bridge.submit(self._jobs, self)
+        bridge = self._service.bridge
+        ticket = self._ticket = await bridge.submit(self._jobs, self)
         for job in self._jobs:
             self._service.measures.on_arrival(len(job.prompt))
         watcher = asyncio.create_task(self._watch(receive))
@@ -59,7 +60,7 @@ class Exchange:
             unfinished = [life for life, each in zip(self._lives, self._writings, strict=True) if not each.is_ended]
             for life in unfinished:
                 self._service.measures.on_end(life, "abort")
-            self._service.bridge.cancel(ticket)
+            bridge.cancel(ticket)
 
     def hear(self, update: Update) -> None:
         """News from the engine."""
@@ -94,6 +95,10 @@ class Exchange:
                 self._usage.num_output_tokens += len(piece.tokens)
                 if piece.finish_reason:
                     num_open -= 1
+                    if (
+                        num_open and update.state is State.WAITING
+                    ):  # at a stop string, which the engine knows nothing of
+                        self._service.bridge.cancel_answer(self._ticket, update.number)
                     self._service.measures.on_end(self._lives[update.number], piece.finish_reason)
                 yield update.number, piece
             if self._is_gone:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
 
 from course.engine.local import LocalEngine
-from course.engine.sampling import GREEDY
+from course.engine.sampling import GREEDY, Sampling
+from course.engine.server.app import Service
+from course.engine.server.ask import Ask
 from course.engine.server.bridge import Bridge, Update
 from course.engine.server.errors import RequestError
-from course.engine.server.jobs import Job
+from course.engine.server.exchange import Exchange
+from course.engine.server.jobs import Job, JobMaker
+from course.engine.server.limits import Message
+from course.engine.server.shapes import Shape
 from course.serving.sequence import State
 from tests.engine.conftest import make_engine, make_prompts, reference_answers, run_to_end
 
@@ -93,6 +99,64 @@ def test_a_ticket_that_is_cancelled_is_heard_of_no_more() -> None:
         assert len(ear.updates) == num_heard
 
     on_loop(engine, work)
+
+
+def test_one_answer_of_several_is_cancelled_alone() -> None:
+    engine = make_engine()
+
+    async def work(bridge: Bridge) -> None:
+        ear = Ear(3)
+        ticket = await bridge.submit([Job(JOB.prompt, 300, 0, 3, GREEDY, True)], ear)
+        while not (ear.tokens(0) and ear.tokens(1)):
+            await asyncio.sleep(0.001)
+        for _ in range(2):
+            bridge.cancel_answer(ticket, 1)
+        assert await bridge.ask(lambda: [answer.is_ended for answer in ticket.answers]) == [False, True, False]
+        num_heard = len(ear.tokens(1))
+        bridge.cancel_answer(ticket, 0)
+        while len(ear.tokens(2)) < 300:
+            await asyncio.sleep(0.001)
+        assert len(ear.tokens(1)) == num_heard < 300
+        assert await bridge.ask(lambda: engine.num_unfinished) == 0
+
+    on_loop(engine, work)
+    run_to_end(engine)
+
+
+def test_at_its_stop_string_an_answer_is_computed_no_further() -> None:
+    """Three answers, of which two come to the stop string soon; the third is written to its end."""
+    engine = LocalEngine("tiny", num_blocks=64)
+    sampling = Sampling(temperature=1.0, seed=5, by_request=False)
+    texts = [answer.text for answer in engine.generate("A list is", 150, sampling, n=3, ignore_end=True)]
+    by_first = {letter: [text.find(letter) for text in texts] for letter in set("".join(texts))}
+    stop, where = max(by_first.items(), key=lambda item: (item[1].count(-1) == 1, -max(item[1])))
+    assert where.count(-1) == 1, "a letter that two of the answers have"
+
+    async def work(bridge: Bridge) -> None:
+        service = Service("tiny", engine.model, bridge, JobMaker(engine.model, 1024))
+        ask = Ask(sampling, 150, n=3, stop=(stop,), ignore_end=True)
+        jobs = service.jobs.completion({"prompt": "A list is"}, ask)
+        exchange = Exchange(service, ask, jobs, Shape("tiny"), 0.0)
+        bodies: list[bytes] = []
+
+        async def send(message: Message) -> None:
+            bodies.append(message.get("body", b""))
+
+        async def receive() -> Message:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        await exchange.run(receive, send, lambda: None)
+        choices = json.loads(b"".join(bodies))["choices"]
+        assert [choice["text"] for choice in choices] == [text.partition(stop)[0] for text in texts]
+        assert [choice["finish_reason"] for choice in choices] == ["length" if at < 0 else "stop" for at in where]
+        assert await bridge.ask(lambda: engine.num_unfinished) == 0
+
+    lengths: list[int] = []
+    tell, engine._end = engine._end, lambda s, reason: (lengths.append(s.num_output_tokens), tell(s, reason))[1]
+    on_loop(engine, work)
+    assert sorted(lengths)[2] == 150
+    assert sorted(lengths)[1] < 150, "computed on behind its stop string"
 
 
 def test_an_engine_that_breaks_fails_what_it_had_and_what_comes(
