@@ -33,7 +33,11 @@ def stream(rng: np.random.Generator, num_tokens: int) -> list[float]:
 
 
 @define("start_here.ttft_and_e2e")
-def ttft_and_e2e(arrival_s: float, started_s: float, token_times_s: list[float]) -> tuple[float, float]:
+def ttft_and_e2e(
+    arrival_s: float,
+    started_s: float,
+    token_times_s: list[float],
+) -> tuple[float, float]:
     """How long the user waits for the first token (TTFT) and for the last one (E2E), in seconds.
 
     arrival_s: when the request arrived. started_s: when the server took it up.
@@ -158,7 +162,7 @@ def ttft_and_e2e(arrival_s, started_s, token_times_s):
 
 @define("start_here.itl", grants=GRANTS)
 def itl(answers: list[list[float]]) -> list[float]:
-    """The gaps between neighbouring tokens of several answers, in seconds, pooled into one flat list.
+    """The gaps between neighbouring tokens of several answers, in seconds, in one flat list.
 
     answers: for each answer, when each of its tokens came out. About 1 to 3 lines.
     [[1.0, 1.2, 1.3], [5.0, 5.4]] gives [0.2, 0.1, 0.4].
@@ -393,9 +397,10 @@ def itl(answers):
 
 @define("start_here.tpot", grants=GRANTS, builds_on=(itl,))
 def tpot(token_times_s: list[float]) -> float | None:
-    """Time per output token of one answer after its first: the mean gap, in seconds; None if there is no gap.
+    """Time per output token of one answer after its first: the mean gap, in seconds.
 
-    token_times_s: when each token came out, at least one. About 2 to 3 lines.
+    token_times_s: when each token came out, at least one. With one there is no gap: None.
+    About 2 to 3 lines.
     """
     if len(token_times_s) < 2:
         return None
@@ -566,7 +571,12 @@ def tpot(token_times_s):
 
 
 @define("start_here.meets_slo")
-def meets_slo(ttft_s: float | None, tpot_s: float | None, ttft_limit_s: float, tpot_limit_s: float) -> bool:
+def meets_slo(
+    ttft_s: float | None,
+    tpot_s: float | None,
+    ttft_limit_s: float,
+    tpot_limit_s: float,
+) -> bool:
     """Whether one request keeps both limits; exactly on a limit is still good.
 
     tpot_s is None for an answer of one token: then only TTFT counts.

@@ -293,7 +293,8 @@ def numbered(rng: np.random.Generator, *shape: int) -> Tensor:
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """Cut every row into heads: [tokens, num_heads * head_dim] to [num_heads, tokens, head_dim].
 
-    The first head_dim numbers of a row belong to head 0, the next to head 1, and so on. About 1 line.
+    The first head_dim numbers of a row belong to head 0, the next to head 1, and so on.
+    About 1 line.
     """
     return x.view(len(x), num_heads, -1).transpose(0, 1)
 
@@ -361,7 +362,10 @@ def split_heads(x, num_heads):
 
 @define("attention.merge_heads", grants=TORCH)
 def merge_heads(heads: Tensor) -> Tensor:
-    """The way back: [num_heads, tokens, head_dim] to [tokens, num_heads * head_dim]. About 1 line."""
+    """The way back: [num_heads, tokens, head_dim] to [tokens, num_heads * head_dim].
+
+    About 1 line.
+    """
     return heads.transpose(0, 1).flatten(1)
 
 
@@ -445,10 +449,11 @@ def merge_heads(heads):
 
 @define("attention.share_heads", grants=TORCH)
 def share_heads(kv: Tensor, num_heads: int) -> Tensor:
-    """Give every query head its keys (or values): [kv_heads, tokens, head_dim] to [num_heads, tokens, head_dim].
+    """Give every query head its keys (or values).
 
-    Neighbours share: with 4 query heads and 2 KV heads, the query heads 0, 1, 2, 3 use the KV heads 0, 0, 1, 1.
-    num_heads is a multiple of kv_heads. About 1 line.
+    [kv_heads, tokens, head_dim] becomes [num_heads, tokens, head_dim]. Neighbours share: with 4
+    query heads and 2 KV heads, the query heads 0, 1, 2, 3 use the KV heads 0, 0, 1, 1. num_heads
+    is a multiple of kv_heads. About 1 line.
     """
     return kv.repeat_interleave(num_heads // len(kv), dim=0)
 

@@ -179,10 +179,10 @@ def append(cache, keys, values):
 
 @define("kv_cache.visible", points=1, grants=TORCH)
 def visible(num_new: int, num_cached: int) -> Tensor:
-    """Which tokens each new token may look at: True where it may. Shape [num_new, num_cached + num_new].
+    """Which tokens each new token may look at: True where it may.
 
-    The columns are the cached tokens, then the new ones. A token sees itself and all tokens before it.
-    About 2 lines.
+    Shape [num_new, num_cached + num_new]: the columns are the cached tokens, then the new ones. A
+    token sees itself and all tokens before it. About 2 lines.
     """
     positions = torch.arange(num_cached + num_new)
     return positions <= positions[num_cached:, None]
@@ -324,7 +324,7 @@ def attend(
     `rotate(heads, positions)` turns queries and keys, never values. The keys in `cache` were
     turned when they were new. `append` and `visible` are at hand.
     """
-    # yours: about 5 lines. Turn query and key, let the cache grow, and set `seen` to the mask.
+    # yours: about 5 lines. Turn query and key, let the cache grow, set `seen` to the mask.
     num_new, num_cached = query.shape[1], cache[0].shape[1]
     positions = torch.arange(num_cached, num_cached + num_new)
     query, key = rotate(query, positions), rotate(key, positions)

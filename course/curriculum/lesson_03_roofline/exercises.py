@@ -20,7 +20,12 @@ Work = dict[str, tuple[float, float]]
 
 
 @define("roofline.matrix_product", points=1)
-def matrix_product(num_tokens: int, inputs: int, outputs: int, element_bytes: int = 2) -> tuple[int, int]:
+def matrix_product(
+    num_tokens: int,
+    inputs: int,
+    outputs: int,
+    element_bytes: int = 2,
+) -> tuple[int, int]:
     """FLOPs and bytes of putting `num_tokens` vectors through one matrix of weights.
 
     The matrix has `inputs` x `outputs` weights: each token brings `inputs` numbers and leaves
@@ -281,7 +286,12 @@ def tokens_to_saturate(flops_s, bytes_s, element_bytes=2):
 
 @define("roofline.attention", points=2)
 def attention(
-    num_new: int, num_cached: int, num_heads: int, num_kv_heads: int, head_dim: int, element_bytes: int = 2
+    num_new: int,
+    num_cached: int,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    element_bytes: int = 2,
 ) -> tuple[int, int]:
     """FLOPs and bytes of attention in one layer, for `num_new` tokens behind `num_cached`.
 
@@ -493,7 +503,7 @@ def step(model, sequences: list[tuple[int, int]]) -> dict[str, tuple[int, int]]:
     `model.head_dim`, `model.element_bytes`. `matrix_product` and `attention` are at hand.
     """
     work = {}
-    # yours: about 7 lines. `work[name]`: (FLOPs, bytes) of one layer. The matrices, and "attention".
+    # yours: about 7 lines. (FLOPs, bytes) of one layer: of each matrix, and of "attention".
     num_tokens = sum(num_new for num_new, _ in sequences)
     for name, (inputs, outputs) in model.matrices.items():
         work[name] = matrix_product(num_tokens, inputs, outputs, model.element_bytes)
@@ -501,7 +511,8 @@ def step(model, sequences: list[tuple[int, int]]) -> dict[str, tuple[int, int]]:
     each = [attention(*sequence, *heads, model.element_bytes) for sequence in sequences]
     work["attention"] = (sum(flops for flops, _ in each), sum(num_bytes for _, num_bytes in each))
     # end
-    work = {name: (model.num_layers * flops, model.num_layers * moved) for name, (flops, moved) in work.items()}
+    for name, (flops, moved) in work.items():
+        work[name] = model.num_layers * flops, model.num_layers * moved
     # Once, behind the last layer: of each sequence only the last token needs logits.
     work["logits"] = matrix_product(len(sequences), *model.logits, model.element_bytes)
     return work

@@ -675,7 +675,12 @@ def in_a_memory(learner: Any, num_blocks: int, block_size: int, story: list[tupl
 
 
 @define("paged_kv.append_slot", points=3, through=in_a_memory)
-def append_slot(allocator, table: list[int], num_tokens: int, block_size: int) -> tuple[int, int] | None:
+def append_slot(
+    allocator,
+    table: list[int],
+    num_tokens: int,
+    block_size: int,
+) -> tuple[int, int] | None:
     """Make room for one more token behind the `num_tokens` (1 or more) that `table` holds.
 
     `table` is changed in place. If the last block is full, add a new one. If it is not, and

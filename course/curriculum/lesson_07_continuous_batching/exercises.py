@@ -21,7 +21,8 @@ def empty_share(answer_lengths: list[int]) -> float:
     """The share of places that stand empty while a static batch runs, 0 to 1.
 
     One sequence for each entry of `answer_lengths`, one token for each sequence in each step. The
-    batch ends with its longest answer. Whoever is done leaves its place empty until then. 1-2 lines.
+    batch ends with its longest answer. Whoever is done leaves its place empty until then.
+    1-2 lines.
     """
     return 1 - sum(answer_lengths) / (len(answer_lengths) * max(answer_lengths))
 
@@ -333,12 +334,12 @@ class Reserving:
     def schedule(self, view):
         """Everybody who runs goes on. Whoever may join does, with the whole prompt at once.
 
-        For whoever runs, memory for all that it may come to need is set aside, from its first step
-        to its last. So one may join only if its own need fits into what is not set aside yet.
-        Nobody is ever preempted.
+        For whoever runs, memory for all that it may come to need is set aside, from its first
+        step to its last. So one may join only if its own need fits into what is not set aside
+        yet. Nobody is ever preempted.
         """
         draft = view.draft()
-        # yours: about 8 lines. Who runs goes on; what is set aside; who joins? (`joining` helps.)
+        # yours: about 8 lines. Who runs goes on; what is set aside; who joins? (`joining`!)
         num_set_aside = 0
         for sequence in view.running:
             draft.add(sequence, draft.tokens_left(sequence))
@@ -356,20 +357,20 @@ reserving = scheduler_exercise(Reserving)
 
 
 class OnDemand:
-    """Memory on demand: answers take blocks as they grow, and the latest yields (vLLM, SOSP'23)."""
+    """Memory on demand: answers take blocks as they grow; the latest yields (vLLM, SOSP'23)."""
 
     def __init__(self, max_num_sequences: int = 8):
         """At most `max_num_sequences` run at the same time."""
         self.max_num_sequences = max_num_sequences
 
     def schedule(self, view):
-        """Everybody who runs goes on; if blocks are short, the latest of them is preempted, until they suffice.
+        """Everybody who runs goes on. While blocks are short, the latest of them is preempted.
 
-        Whoever waits joins if there are blocks for all its known tokens now, beyond what those who
-        run take in this step. Nobody joins in a step that preempts.
+        Whoever waits joins if there are blocks for all its known tokens now, beyond what those
+        who run take in this step. Nobody joins in a step that preempts.
         """
         draft = view.draft()
-        # yours: about 10 lines. Preempt while blocks are short; who is left goes on; who joins?
+        # yours: about 10 lines. Preempt while blocks are short; who goes on; who joins?
         batch = list(view.running)
         while sum(draft.blocks_needed(sequence, 1) for sequence in batch) > draft.num_free_blocks:
             draft.preempt(batch.pop())

@@ -26,9 +26,9 @@ def transfer_s(
 ) -> float:
     """Seconds until the keys and values of `num_tokens` tokens are at the other worker.
 
-    Whole blocks of `block_size` tokens move, the last one too if it is half empty. A number of the
-    cache has `element_bytes` bytes. The link has nothing else to do: it sends `gbit_s` * 10**9 bits
-    per second, and each bit is under way for `latency_s`. About 4 lines.
+    Whole blocks of `block_size` tokens move, the last one too if it is half empty. A number of
+    the cache has `element_bytes` bytes. The link has nothing else to do: it sends
+    `gbit_s` * 10**9 bits per second, and each bit is under way for `latency_s`. About 4 lines.
     """
     num_blocks = math.ceil(num_tokens / block_size)
     token_bytes = 2 * num_layers * num_kv_heads * head_dim * element_bytes
@@ -224,10 +224,10 @@ def transfer_s(num_tokens, num_layers, num_kv_heads, head_dim, gbit_s, latency_s
 
 @define("disaggregation.break_even_gbit_s", points=1)
 def break_even_gbit_s(num_bytes: int, prefill_s: float) -> float:
-    """The bandwidth at which a move takes as long as the prefill before it, in 10**9 bits per second.
+    """The bandwidth at which a move takes as long as the prefill before it.
 
-    A prefill of `prefill_s` seconds leaves `num_bytes` bytes of keys and values. The link has no
-    latency. 1 line.
+    A prefill of `prefill_s` seconds leaves `num_bytes` bytes of keys and values. Count the
+    bandwidth in 10**9 bits per second. The link has no latency. 1 line.
     """
     return 8 * num_bytes / prefill_s / 10**9
 
@@ -931,10 +931,10 @@ def serve_split(
 ) -> list[int]:
     """The `max_new_tokens` (1 or more) tokens of an answer that two workers write, in order.
 
-    - `prefill_worker.prefill(prompt)` computes the prompt. It returns two things: the block table of
-      the prompt, and the first token.
-    - `move(table)` is a whole handover, the freeing at the prefill worker too. It returns the block
-      table at the decode worker.
+    - `prefill_worker.prefill(prompt)` computes the prompt. It returns two things: the block table
+      of the prompt, and the first token.
+    - `move(table)` is a whole handover, the freeing at the prefill worker too. It returns the
+      block table at the decode worker.
     - `decode_worker.step(token, position, table)` computes a token of the text, which stands at
       `position` (the prompt's first at 0), and returns the token that follows it.
     - `worker.free(table)` of either worker: these blocks are not needed any more.
@@ -1260,9 +1260,10 @@ def exposed_s(
 ) -> float:
     """Seconds from the end of a prefill until its last layer is at the other worker.
 
-    Each of the `num_layers` layers takes the same part of `prefill_s` to be computed, and the same
-    part of `sending_s` to be sent. Sending a layer begins when it is computed and the one before it
-    is sent; each bit is under way for `latency_s`. About 3 lines, as a formula or as a loop.
+    Each of the `num_layers` layers takes the same part of `prefill_s` to be computed, and the
+    same part of `sending_s` to be sent. Sending a layer begins when it is computed and the one
+    before it is sent; each bit is under way for `latency_s`. About 3 lines, as a formula or as
+    a loop.
     """
     share = 1 / num_layers
     return max(share * sending_s, sending_s - (1 - share) * prefill_s) + latency_s
