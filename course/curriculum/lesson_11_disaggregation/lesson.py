@@ -79,7 +79,7 @@ for name, run in (("together", together), ("apart", split)):
 #                 │
 #            blocks 0, 1    ── 1 reserve ──────────►  2 blocks? yes: 7, 6
 #                           ══ 2 copy 0→7, 1→6 ════►
-#                           ── 3 commit ──────────►   7, 6 are the truth now
+#                           ── 3 commit ───────────►  7, 6 are the truth now
 #            4 free 0, 1                                   │
 #                                                     decode ─► 2nd, 3rd … ► reader
 # ```
@@ -385,8 +385,8 @@ assert 0.99 * expected_s < took_s < expected_s + 2, f"the move took {took_s:.2f}
 split.set_link()  # as fast as it really is
 
 # %% [markdown]
-# The difference is one message: a moment later, the engine hears that the last block is there. (With `layerwise=True` it
-# sends layers while others are computed. Try it.)
+# The difference is one message: a moment later, the engine hears that the last block is there. (An engine
+# that is made with `DisaggregatedEngine(…, layerwise=True)` sends layers while others are computed. Try it.)
 
 # %% [markdown]
 # ## Kill a worker
