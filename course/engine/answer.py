@@ -13,7 +13,8 @@ class Answer:
     """One of the ``n`` answers to a request; ``tokens`` grows while it is written.
 
     ``state`` is WAITING until it has ended, then FINISHED, CANCELLED, REFUSED or FAILED;
-    ``reason`` says why where it did not finish.
+    ``reason`` says why where it did not finish. ``started_s`` is when the first step with its prompt began, on the
+    engine's clock: until then it waited in a queue.
     """
 
     request_id: int
@@ -22,6 +23,7 @@ class Answer:
     tokens: list[int] = field(default_factory=list)
     state: State = State.WAITING
     reason: str = ""
+    started_s: float | None = None
     model: Model | None = field(default=None, repr=False)
 
     @property

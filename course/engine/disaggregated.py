@@ -182,7 +182,7 @@ class DisaggregatedEngine(Engine):
             case RunBatch(batch):
                 worker = self.crew.at(batch.instance_id)
                 tells_layers = self._layerwise and worker.instance.role == "prefill"
-                worker.run(batch, self.texts.plan(batch), self._clock(), tells_layers)
+                worker.run(batch, self._plan(batch), self._clock(), tells_layers)
             case StartTransfer(transfer):
                 source, target = self.crew.at(transfer.source.id), self.crew.at(transfer.target.id)
                 self._carry_out(self.traffic.start(transfer, source, target))
@@ -291,7 +291,7 @@ class DisaggregatedEngine(Engine):
         if worker.is_ready and not worker.running:
             return inf
         since_s = worker.running[2] if worker.running else worker.started_s
-        return since_s - self._start_s + self._patience_s
+        return since_s - self.start_s + self._patience_s
 
     def _patience_ends_s(self) -> float:
         return min(map(self._ends_s, self.crew.workers), default=inf)

@@ -81,6 +81,19 @@ class Engine(ABC):
 
     # what all do alike
 
+    def _plan(self, batch: Batch) -> Planned:
+        """A batch that is about to run, as a step."""
+        for chunk in batch.prompts:
+            sequence = chunk.sequence
+            answer = self.answers.get(sequence.id)
+            if answer and answer.started_s is None:
+                for sample in range(sequence.request.n):
+                    self.answers[sequence.request.id, sample].started_s = self.now_s
+                if self.texts.hash_blocks:
+                    self.num_looked_up_tokens += sequence.num_prompt_tokens
+                    self.num_cached_tokens += chunk.start
+        return self.texts.plan(batch)
+
     def _finish(self, batch: Batch, planned: Planned, tokens: list[int]) -> list[Token]:
         """A batch is done and these are its tokens: into the texts, the answers, the records; then tell the cluster."""
         sampled = self.texts.take(planned, tokens)
@@ -107,13 +120,15 @@ class Engine(ABC):
     @property
     def now_s(self) -> float:
         """Seconds since the clock was started."""
-        return self._clock() - self._start_s
+        return self._clock() - self.start_s
 
     def start_over(self, first_id: int = 0) -> None:
         """Time 0 is now, nothing is recorded yet, and new requests are numbered from ``first_id``."""
-        self._start_s = self._clock()
+        self.start_s = self._clock()  # what the clock shows at time 0
         self.wake_at_s = None
         self.recorder = Recorder()
+        self.num_looked_up_tokens = 0  # of prompts, in the prefix cache
+        self.num_cached_tokens = 0  # of these, those that were found
         self._ids = count(first_id)
 
     @property

@@ -82,7 +82,7 @@ class LocalEngine(Engine):
             self._carry_out(self.cluster.decide(self.now_s))
         if (batch := self._batch) is None:
             return None
-        self._planned = self._planned or self.texts.plan(batch)
+        self._planned = self._planned or self._plan(batch)
         tokens = self.executor.run(self._planned.step)
         planned, self._batch, self._planned = self._planned, None, None
         return self._finish(batch, planned, tokens)

@@ -149,6 +149,15 @@ WRONG_CALLS = {
 }
 
 
+def test_the_tokens_that_the_prefix_cache_saves_are_counted() -> None:
+    engine = make_engine(prefix_cache=True)
+    for _ in range(2):  # 64 tokens: all blocks but the last are found, for the last token must be computed
+        engine.generate(make_prompts()[4], 3, n=2)
+    assert (engine.num_looked_up_tokens, engine.num_cached_tokens) == (128, 48)
+    engine.start_over()
+    assert (engine.num_looked_up_tokens, engine.num_cached_tokens) == (0, 0)
+
+
 @pytest.mark.parametrize("name", WRONG_CALLS)
 def test_a_wrong_call_says_so_and_loses_nothing(name: str) -> None:
     arguments, words = WRONG_CALLS[name]

@@ -30,13 +30,17 @@ STOPPED = "the engine has stopped; try again later"
 
 
 class Update(NamedTuple):
-    """News of one answer. ``time_s`` is when its tokens were there (`time.perf_counter`)."""
+    """News of one answer. ``time_s`` is when its tokens were there, ``started_s`` when its first step began.
+
+    Times are those of `time.perf_counter`.
+    """
 
     number: int  # of the answer, among all of one ticket
     tokens: list[int]
     time_s: float
     state: State  # WAITING while more may come
     reason: str = ""
+    started_s: float = 0.0
 
 
 class Listener(Protocol):
@@ -47,9 +51,13 @@ class Listener(Protocol):
 
 @dataclass(slots=True)
 class Ticket:
-    """The answers to the jobs of one client's request, while the engine writes them."""
+    """The answers to the jobs of one client's request, while the engine writes them.
+
+    ``queued_s`` is when the engine let them in (`time.perf_counter`).
+    """
 
     listener: Listener
+    queued_s: float = 0.0
     answers: list[Answer] = field(default_factory=list)
     num_told: list[int] = field(default_factory=list)  # tokens, -1 once the end was told
 
@@ -184,6 +192,7 @@ class Bridge:
     def _admit(self, jobs: Sequence[Job], ticket: Ticket) -> None:
         if why := STOPPED if self._is_stopping else self.engine.trouble:
             raise unable(why)
+        ticket.queued_s = time.perf_counter()
         try:
             for job in jobs:
                 ticket.answers += self.engine.submit(
@@ -243,7 +252,8 @@ class Bridge:
                 num = told[index]
                 if num < 0 or (len(answer.tokens) == num and not answer.is_ended):
                     continue
-                update = Update(index, answer.tokens[num:], now_s, answer.state, answer.reason)
+                started_s = self.engine.start_s + (answer.started_s or 0.0)
+                update = Update(index, answer.tokens[num:], now_s, answer.state, answer.reason, started_s)
                 news.append((ticket.listener, update))
                 told[index] = -1 if answer.is_ended else num + len(update.tokens)
             if max(told) < 0:

@@ -36,7 +36,7 @@ class Exchange:
         self._jobs = jobs
         self._shape = shape
         self._writings = [Writing(service.model, job, ask) for job in jobs for _ in range(ask.n)]
-        self._lives = [Life(arrival_s, len(job.prompt)) for job in jobs for _ in range(ask.n)]
+        self._lives = [Life(arrival_s, len(job.prompt), job.max_new_tokens) for job in jobs for _ in range(ask.n)]
         self._usage = Usage(sum(len(job.prompt) for job in jobs))
         self._news: deque[Update] = deque()
         self._changed = asyncio.Event()
@@ -46,6 +46,8 @@ class Exchange:
         """Answer. Raises RequestError where nothing was sent yet; a client that leaves ends the answers."""
         bridge = self._service.bridge
         ticket = self._ticket = await bridge.submit(self._jobs, self)
+        for life in self._lives:
+            life.queued_s = ticket.queued_s
         for job in self._jobs:
             self._service.measures.on_arrival(len(job.prompt))
         watcher = asyncio.create_task(self._watch(receive))
@@ -65,7 +67,9 @@ class Exchange:
     def hear(self, update: Update) -> None:
         """News from the engine."""
         if update.tokens and not self._writings[update.number].is_ended:
-            self._service.measures.on_tokens(self._lives[update.number], len(update.tokens), update.time_s)
+            life = self._lives[update.number]
+            life.started_s = update.started_s
+            self._service.measures.on_tokens(life, len(update.tokens), update.time_s)
         self._news.append(update)
         self._changed.set()
 

@@ -26,14 +26,20 @@ HISTOGRAMS = {
         GAP_BUCKETS,
     ),
     "e2e": ("vllm:e2e_request_latency_seconds", "From a request's arrival to its last token.", WAIT_BUCKETS),
+    "queue": ("vllm:request_queue_time_seconds", "Until the first step with the prompt began.", WAIT_BUCKETS),
+    "prefill": ("vllm:request_prefill_time_seconds", "From there to the first token.", WAIT_BUCKETS),
     "decode": ("vllm:request_decode_time_seconds", "From an answer's first to its last token.", WAIT_BUCKETS),
+    "inference": ("vllm:request_inference_time_seconds", "Prefill and decode time together.", WAIT_BUCKETS),
     "prompt": ("vllm:request_prompt_tokens", "Tokens of a prompt.", TOKEN_BUCKETS),
     "output": ("vllm:request_generation_tokens", "Tokens of an answer.", TOKEN_BUCKETS),
+    "max_tokens": ("vllm:request_params_max_tokens", "Tokens that an answer might have had.", TOKEN_BUCKETS),
 }
 COUNTERS = {
     "prompt_tokens": ("vllm:prompt_tokens", "Tokens of all prompts that were let in."),
     "output_tokens": ("vllm:generation_tokens", "Tokens of all answers."),
     "num_preemptions": ("vllm:num_preemptions", "How often an answer lost its place on a device."),
+    "prefix_queries": ("vllm:prefix_cache_queries", "Tokens of prompts that were looked up in the prefix cache."),
+    "prefix_hits": ("vllm:prefix_cache_hits", "Tokens of prompts that were found there."),
 }
 GAUGES = {
     "num_running": ("vllm:num_requests_running", "Answers that are being computed."),
@@ -62,10 +68,17 @@ MORE_COUNTERS = {
 
 @dataclass(slots=True)
 class Life:
-    """When the tokens of one answer came (`time.perf_counter`); ``arrival_s`` is when its request was read."""
+    """What happened to one answer when (`time.perf_counter`).
+
+    Its request was read at ``arrival_s`` and let into the engine at ``queued_s``; the first step with its prompt began
+    at ``started_s``. What it loses later, for want of memory or with a worker, counts with the phase that is on.
+    """
 
     arrival_s: float
     num_prompt_tokens: int
+    max_tokens: int
+    queued_s: float = 0.0
+    started_s: float = 0.0
     first_s: float = 0.0
     last_s: float = 0.0
     num_tokens: int = 0
@@ -120,12 +133,20 @@ class Measures:
         self._ends.labels(self._model, reason).inc()
         if reason not in ("stop", "length"):
             return
-        self._histograms["e2e"].observe(life.last_s - life.arrival_s)
-        self._histograms["decode"].observe(life.last_s - life.first_s)
-        self._histograms["prompt"].observe(life.num_prompt_tokens)
-        self._histograms["output"].observe(life.num_tokens)
+        measured = {
+            "e2e": life.last_s - life.arrival_s,
+            "queue": life.started_s - life.queued_s,
+            "prefill": life.first_s - life.started_s,
+            "decode": life.last_s - life.first_s,
+            "inference": life.last_s - life.started_s,
+            "prompt": life.num_prompt_tokens,
+            "output": life.num_tokens,
+            "max_tokens": life.max_tokens,
+        }
         if life.num_tokens > 1:
-            self._histograms["tpot"].observe((life.last_s - life.first_s) / (life.num_tokens - 1))
+            measured["tpot"] = (life.last_s - life.first_s) / (life.num_tokens - 1)
+        for key, value in measured.items():
+            self._histograms[key].observe(value)
 
     def on_rejection(self, status: int) -> None:
         """A request was not let in."""

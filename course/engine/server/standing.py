@@ -17,12 +17,16 @@ def standing(engine: Engine) -> tuple[dict[str, float], dict[str, float]]:
         "kv_usage": used / max(1, sum(pool.num_blocks for pool in pools)),
         "kv_blocks_used": used,
     }
+    counters: dict[str, float] = {
+        "prefix_queries": engine.num_looked_up_tokens,
+        "prefix_hits": engine.num_cached_tokens,
+    }
     if not isinstance(engine, DisaggregatedEngine):
-        return gauges, {}
+        return gauges, counters
     gauges["workers"] = sum(worker.is_ready for worker in engine.workers)
     gauges["num_held"] = sum(len(instance.held) for instance in instances)
     lives, moves = engine.statistics, engine.transfers
-    counters: dict[str, float] = {
+    counters |= {
         "workers_lost": lives.num_lost,
         "worker_restarts": lives.num_restarts,
         "answers_recomputed": lives.num_recomputed,

@@ -74,6 +74,22 @@ def test_updates_hold_every_token_once() -> None:
     run_to_end(engine)
 
 
+def test_who_waits_in_the_queue_has_not_started() -> None:
+    """Orca reserves all four blocks for the first one: the second starts when that has ended."""
+    engine = make_engine("orca", num_blocks=4)
+
+    async def work(bridge: Bridge) -> None:
+        first, second = Ear(1), Ear(1)
+        tickets = [await bridge.submit([Job(JOB.prompt, 60, 0, 1, GREEDY, True)], ear) for ear in (first, second)]
+        await second.ended.wait()
+        for ear, ticket in zip((first, second), tickets, strict=True):
+            [started_s] = {update.started_s for update in ear.updates}
+            assert ticket.queued_s < started_s < ear.updates[0].time_s
+        assert second.updates[0].started_s > first.updates[-1].time_s
+
+    on_loop(engine, work)
+
+
 def test_jobs_come_in_all_or_none() -> None:
     engine = make_engine(num_blocks=4)
 

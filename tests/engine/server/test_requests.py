@@ -162,11 +162,24 @@ def test_metrics_count_what_was_served(served: Served) -> None:
         "vllm:request_time_per_output_token_seconds_count": 2,
         "vllm:e2e_request_latency_seconds_count": 2,
         "vllm:request_generation_tokens_sum": 14,
+        "vllm:request_params_max_tokens_sum": 14,
+        "vllm:request_queue_time_seconds_count": 2,
+        "vllm:request_prefill_time_seconds_count": 2,
+        "vllm:request_decode_time_seconds_count": 2,
+        "vllm:request_inference_time_seconds_count": 2,
+        "vllm:prefix_cache_queries_total": 0,
         "vllm:request_success_total": 2,
         "course:requests_rejected_total": 1,
     }
     served.post("/v1/completions", b"{")
-    before = {name: served.metric(name) for name in names}
+    times = [f"vllm:request_{phase}_time_seconds_sum" for phase in ("queue", "prefill", "decode", "inference")]
+    times.append("vllm:e2e_request_latency_seconds_sum")
+    before = {name: served.metric(name) for name in [*names, *times]}
     served.post("/v1/completions", {"prompt": [1, 312, 925], "max_tokens": 7, "n": 2, "ignore_eos": True})
     served.post("/v1/completions", b"{")
-    assert {name: served.metric(name) - before[name] for name in names} == names
+    found = {name: served.metric(name) - before[name] for name in [*names, *times]}
+    assert {name: found[name] for name in names} == names
+    queue_s, prefill_s, decode_s, inference_s, e2e_s = (found[name] for name in times)
+    assert min(queue_s, prefill_s, decode_s) > 0
+    assert prefill_s + decode_s == pytest.approx(inference_s)
+    assert queue_s + inference_s < e2e_s
