@@ -10,6 +10,7 @@ from course.figures.palette import ACCENT, TEXT, WRONG
 from course.figures.style import say_count
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, TOP = 84, 34, 26, 14, 34
+SCALE = 1.3  # its letters are then as large as those of a plotly figure
 
 
 class TreeBlock(NamedTuple):
@@ -59,7 +60,7 @@ def prefix_tree(
             word, colour = "this one", ACCENT
         parts.append(_box(places[block.key], block, colour, word, bold=block.key in wrong or block.key in right))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{SCALE * width:g}" height="{SCALE * height:g}" '
         f'viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif" role="img" '
         f'aria-label="{escape(prefix_tree_summary(blocks, wrong, right, verb))}">{"".join(parts)}</svg>'
     )

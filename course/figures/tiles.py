@@ -79,7 +79,9 @@ def tile_walk(walk: TileWalk, step: int, title: str = "Which tile is read when")
         "yaxis2": {"anchor": "x2", "autorange": "reversed", "ticks": ""},
     }
     axes["yaxis"]["constrain"] = "domain"
-    return new_figure([matrix, *_moved_bars(walk, step)], title, height=440, barmode="stack", bargap=0.45, **axes)
+    room = {"margin": {"t": 130}}  # on a narrow page the legend takes two lines
+    traces = [matrix, *_moved_bars(walk, step)]
+    return new_figure(traces, title, height=480, barmode="stack", bargap=0.45, **axes, **room)
 
 
 def tile_walk_summary(walk: TileWalk, step: int) -> str:
@@ -149,7 +151,7 @@ def attention_ways(ways: Mapping[str, AttentionWay], title: str = "What tiles sa
         (
             "TTFT (ms)",
             list(ways),
-            (("matrices", "matrices_s", WAITING, 1e3), ("attention", "attention_s", PREFILL, 1e3)),
+            (("weights", "matrices_s", WAITING, 1e3), ("attention", "attention_s", PREFILL, 1e3)),
         ),
         (
             "TPOT (ms)",
@@ -164,7 +166,8 @@ def attention_ways(ways: Mapping[str, AttentionWay], title: str = "What tiles sa
         suffix, left = str(i + 1) if i else "", 0.37 * i
         for name, field, colour, unit in stacked:
             values = [round(unit * getattr(way, field), 3) for way in ways.values()]
-            traces.append(_way_bar(name, values, colour, suffix))
+            is_named = name in {trace.name for trace in traces if trace.showlegend}
+            traces.append(_way_bar(name, values, colour, suffix, showlegend=bool(suffix) and not is_named))
         ticks = {"tickvals": list(range(len(names))), "ticktext": names, "tickangle": 0, "ticks": ""}
         axes[f"xaxis{suffix}"] = {"domain": [left, left + 0.26], "anchor": f"y{suffix}", **ticks}
         axes[f"yaxis{suffix}"] = {"anchor": f"x{suffix}", "rangemode": "tozero", "nticks": 5}
@@ -188,11 +191,11 @@ def _say_gb(num_bytes: float) -> str:
     return f"{gigabytes:,.0f} GB" if gigabytes >= 100 else f"{gigabytes:.3g} GB"
 
 
-def _way_bar(name: str, values: Sequence[float], colour: str, suffix: str) -> go.Bar:
+def _way_bar(name: str, values: Sequence[float], colour: str, suffix: str, *, showlegend: bool) -> go.Bar:
     return go.Bar(
         name=name,
         legendgroup=name,
-        showlegend=suffix != "",
+        showlegend=showlegend,
         x=list(range(len(values))),
         y=list(values),
         marker={"color": colour, "line": {"width": 0}},

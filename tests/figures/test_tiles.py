@@ -38,6 +38,11 @@ def test_tiles_are_to_come_now_or_done() -> None:
     assert tile_walk_summary(walk(), 0).startswith("Tile 0 of 6: before the first tile. ")
 
 
+def test_each_part_of_a_way_stands_once_in_the_legend() -> None:
+    figure = attention_ways({"tiles": AttentionWay(5e9, 0.2, 0.1, 0.008, 0.004)})
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["weights", "attention", "caches"]
+
+
 def test_ways_are_stacked_to_ttft_and_tpot() -> None:
     way = AttentionWay(5e9, 0.1, 0.2, 0.01, 0.002)
     figure = attention_ways({"tiles": way})

@@ -137,8 +137,8 @@ print("the same softmax as of the whole row")
 # The output can be treated like the sum: it is a sum too, of exp(score − largest) · value. When a larger score comes, it
 # shrinks by the same factor. Only at the end is it divided.
 #
-#     for each tile of queries, from `top` on:             these stay
-#         for each tile of keys and values, from `left`:   these pass
+#     for each tile of queries, from top on:               these stay
+#         for each tile of keys and values, from left on:  these pass
 #             scores of the tile                           [tile, tile]
 #             largest, total                               one number for each query
 #             output                                       one vector for each query
