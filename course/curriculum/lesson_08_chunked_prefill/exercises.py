@@ -195,6 +195,58 @@ chunks.mistake(
     caught_by=the_last_chunk_has_what_is_left,
     nudge="Three things for each chunk: tokens before it, tokens in it, and whether a token is sampled after it.",
 )
+chunks.mistake(
+    "the last full chunk is the last",
+    text="""
+def chunks(num_tokens, chunk_size):
+    number = num_tokens // chunk_size
+    return [(i * chunk_size, chunk_size, i == number - 1) for i in range(number)]
+""",
+    caught_by=the_last_chunk_has_what_is_left,
+    nudge="`//` counts full chunks. What is left over is a chunk as well, and only after it is the prompt complete.",
+)
+chunks.mistake(
+    "the two numbers swapped",
+    replace=[("(start, end - start, end", "(end - start, start, end")],
+    caught_by=the_last_chunk_has_what_is_left,
+    nudge="The right numbers in the wrong order: first the tokens before the chunk, then the tokens in it.",
+)
+chunks.mistake(
+    "counts from 1",
+    replace=[("cut.append((start,", "cut.append((start + 1,")],
+    caught_by=the_last_chunk_has_what_is_left,
+    nudge="You say which token is the first of the chunk, counted from 1. How many come before it is one less.",
+)
+chunks.mistake(
+    "only the first chunk",
+    replace=[("    return cut\n", "        return cut\n")],
+    caught_by=the_last_chunk_has_what_is_left,
+    nudge="Only the first chunk comes back. Does `return` stand inside the loop?",
+)
+chunks.mistake(
+    "one after the other, not a list",
+    text="""
+def chunks(num_tokens, chunk_size):
+    for start in range(0, num_tokens, chunk_size):
+        end = min(start + chunk_size, num_tokens)
+        yield start, end - start, end == num_tokens
+""",
+    caught_by=the_last_chunk_has_what_is_left,
+    nudge="`yield` hands the chunks out one by one. Collect them in a list, and return it.",
+)
+chunks.mistake(
+    "endless: never moves on",
+    text="""
+def chunks(num_tokens, chunk_size):
+    cut, start = [], 0
+    while start < num_tokens:
+        end = min(start + chunk_size, num_tokens)
+        cut.append((start, end - start, end == num_tokens))
+    return cut
+""",
+    caught_by=the_last_chunk_has_what_is_left,
+    nudge="After each chunk the next one begins further on. What is changed in the loop, so that it comes to an end?",
+)
 chunks.alternative("""
 def chunks(num_tokens, chunk_size):
     starts = list(range(0, num_tokens, chunk_size))
@@ -389,6 +441,50 @@ def chunk_mask(start, num_tokens, num_keys):
     caught_by=the_first_chunk_is_causal,
     nudge="The right cells, as numbers. True and False are wanted: compare, or `.bool()`.",
 )
+chunk_mask.mistake(
+    "whole ones and zeros",
+    text="""
+def chunk_mask(start, num_tokens, num_keys):
+    return torch.ones(num_tokens, num_keys, dtype=torch.int32).tril(start)
+""",
+    caught_by=the_first_chunk_is_causal,
+    nudge="The right cells, as numbers. True and False are wanted: compare, or `.bool()`.",
+)
+chunk_mask.mistake(
+    "an array of numpy",
+    text="""
+def chunk_mask(start, num_tokens, num_keys):
+    return np.arange(num_keys) <= start + np.arange(num_tokens)[:, None]
+""",
+    caught_by=the_first_chunk_is_causal,
+    nudge="The right cells, as an array of numpy. `torch.from_numpy(...)` makes a tensor of it.",
+)
+chunk_mask.mistake(
+    "two rows of numbers",
+    replace=[("positions[:, None]", "positions")],
+    caught_by=the_first_chunk_is_causal,
+    nudge="Keys and tokens are both a row of numbers, so they are compared one to one. Make the tokens a column, "
+    "`[:, None]`: then each of them is compared with every key.",
+)
+chunk_mask.mistake(
+    "nothing of its own chunk",
+    text="""
+def chunk_mask(start, num_tokens, num_keys):
+    return (torch.arange(num_keys) < start).expand(num_tokens, num_keys)
+""",
+    caught_by=the_first_chunk_is_causal,
+    nudge="Only what came before the chunk is seen, and before a first chunk there is nothing. A token also sees "
+    "itself, and the tokens of its own chunk that stand before it.",
+)
+chunk_mask.mistake(
+    "every row that of its first token",
+    text="""
+def chunk_mask(start, num_tokens, num_keys):
+    return (torch.arange(num_keys) <= start).expand(num_tokens, num_keys)
+""",
+    caught_by=the_first_chunk_is_causal,
+    nudge="All rows are alike: that of the first token. Each token stands one position further on, and sees one more.",
+)
 chunk_mask.alternative("""
 def chunk_mask(start, num_tokens, num_keys):
     return torch.ones(num_tokens, num_keys).tril(start).bool()
@@ -480,7 +576,11 @@ def some_jobs(rng: np.random.Generator, num: int, apart: int, prompt: int, answe
 def one_prompt_is_cut(rng: np.random.Generator) -> Cases:
     prompt = int(rng.integers(9, 13))
     yield from watched(
-        World([(0, 2, 2, 2)], 2), World([(0, 2, 3, 3)], 4), World([(0, 3, 1, 1)], 2), World([(0, prompt, 2, 2)], 4)
+        World([(0, 3, 1, 1)], 3),
+        World([(0, 2, 3, 3)], 3),
+        World([(0, 2, 2, 2)], 2),
+        World([(0, 3, 1, 1)], 2),
+        World([(0, prompt, 2, 2)], 4),
     )
 
 
@@ -510,6 +610,7 @@ def decodes_come_first_and_count(rng: np.random.Generator) -> Cases:
 def prompts_share_a_step_in_order(rng: np.random.Generator) -> Cases:
     yield from watched(
         World([(0, 2, 1, 1), (0, 2, 1, 1)], 4),
+        World([(0, 2, 1, 1), (0, 5, 1, 1)], 3),
         World([(0, 5, 1, 1), (0, 4, 1, 1)], 3),
         World([(0, 5, 1, 1), (0, 2, 1, 1)], 3),
         World([(0, 3, 1, 1), (1, 1, 1, 1)], 2),
@@ -659,6 +760,64 @@ chunked.mistake(
     nudge="Queues can be read, cut and counted, not added: `[*view.prefilling, *view.waiting]` is a list of both.",
 )
 chunked.mistake(
+    "all queues as lists",
+    text=scheduling(
+        "        for sequence in view.decoding + view.prefilling + view.waiting:\n"
+        "            num_tokens = min(draft.tokens_left(sequence), self.token_budget - draft.num_tokens)\n"
+        "            if num_tokens > 0:\n"
+        "                draft.add(sequence, num_tokens)\n"
+    ),
+    caught_by=one_prompt_is_cut,
+    nudge="Queues can be read, cut and counted, not added: `[*view.decoding, *view.prefilling, *view.waiting]`.",
+)
+chunked.mistake(
+    "takes them out of the queue",
+    replace=[
+        (
+            "        for sequence in [*view.prefilling, *view.waiting]:\n",
+            "        while view.waiting and draft.num_tokens < self.token_budget:\n"
+            "            sequence = view.waiting.pop(0)\n",
+        )
+    ],
+    caught_by=one_prompt_is_cut,
+    nudge="The queue can be read, not changed: go through it with `for`. Who gets a chunk leaves it without your help.",
+)
+chunked.mistake(
+    "asks the sequence what is left",
+    replace=[("draft.tokens_left(sequence)", "sequence.tokens_left")],
+    caught_by=one_prompt_is_cut,
+    nudge="The draft knows it, because it keeps count: `draft.tokens_left(sequence)`.",
+)
+chunked.mistake(
+    "calls a number",
+    replace=[("draft.num_tokens)", "draft.num_tokens())")],
+    caught_by=one_prompt_is_cut,
+    nudge="`draft.num_tokens` is a number, no method: without parentheses.",
+)
+chunked.mistake(
+    "the budget is gone after the first steps",
+    text=scheduling(
+        "        for sequence in [*view.decoding, *view.prefilling, *view.waiting]:\n"
+        "            num_tokens = min(draft.tokens_left(sequence), self.token_budget)\n"
+        "            if num_tokens > 0:\n"
+        "                draft.add(sequence, num_tokens)\n"
+        "                self.token_budget -= num_tokens\n"
+    ),
+    caught_by=one_prompt_is_cut,
+    nudge="`self.token_budget` outlives the step: once it is used up, nothing runs any more. Count what is left in a "
+    "variable of your own, or ask `draft.num_tokens`.",
+)
+chunked.mistake(
+    "one token of a prompt at a time",
+    text=scheduling(
+        "        for sequence in [*view.decoding, *view.prefilling, *view.waiting]:\n"
+        "            if draft.num_tokens < self.token_budget:\n"
+        "                draft.add(sequence, 1)\n"
+    ),
+    caught_by=one_prompt_is_cut,
+    nudge="A prompt gets one token a step, like a decode. It may take all that is left of the budget at once.",
+)
+chunked.mistake(
     "somebody always waits",
     text=scheduling(
         _DECODES + "        sequence = view.prefilling[0] if view.prefilling else view.waiting[0]\n"
@@ -680,6 +839,18 @@ chunked.mistake(
     ],
     caught_by=no_answer_ever_stalls,
     nudge="While a prompt is computed, the answers stand still: that is the stall. A step can hold both.",
+)
+chunked.mistake(
+    "one answer a step",
+    replace=[(_DECODES, "        for sequence in view.decoding[:1]:\n            draft.add(sequence, 1)\n")],
+    caught_by=no_answer_ever_stalls,
+    nudge="One answer gets its token, and all others stall. Everybody in `view.decoding` gets one in every step.",
+)
+chunked.mistake(
+    "answers pause for a prompt under way",
+    replace=[(_DECODES, "        if not view.prefilling:\n" + _DECODES.replace("    " * 2, "    " * 3))],
+    caught_by=decodes_come_first_and_count,
+    nudge="While a prompt is under way the answers stand still: that is the stall. A step can hold both.",
 )
 chunked.mistake(
     "prompts first, answers with the rest",
@@ -774,6 +945,19 @@ chunked.mistake(
     ],
     caught_by=prompts_share_a_step_in_order,
     nudge="One prompt a step, and the rest of the budget is wasted. The next prompt can use it.",
+)
+chunked.mistake(
+    "nobody joins while a prompt is under way",
+    replace=[("[*view.prefilling, *view.waiting]", "view.prefilling or view.waiting")],
+    caught_by=prompts_share_a_step_in_order,
+    nudge="While a prompt is under way nobody joins. The last chunk of it leaves some of the budget: that is for the "
+    "next one, in the same step.",
+)
+chunked.mistake(
+    "the last come first",
+    replace=[("[*view.prefilling, *view.waiting]", "[*view.prefilling, *reversed(view.waiting)]")],
+    caught_by=prompts_share_a_step_in_order,
+    nudge="You begin at the end of the queue: the last come are served first. `view.waiting` begins with the first.",
 )
 chunked.mistake(
     "new prompts before the one under way",
@@ -936,8 +1120,9 @@ def tried(rng: np.random.Generator, *longest: float) -> dict[int, list[float]]:
 
 @largest_budget.check(hint="One gap that is too long is too much, however short the others are.")
 def one_stall_is_too_much(rng: np.random.Generator) -> Cases:
-    gaps = {32: [1.0, 1.0], 64: [2.0, 4.0], 128: [1.0, 1.0, 9.0], 256: [1.0, 1.0, 30.0], 512: [4.0, 9.0, 9.0]}
-    yield call(gaps | {1024: [9.0]}, 5.0).returns(64)
+    gaps = {128: [1.0, 1.0, 9.0], 64: [2.0, 4.0], 32: [2.0, 2.0], 8: [1.0, 1.0], 16: [1.0, 1.0]}
+    gaps |= {256: [1.0, 1.0, 30.0], 512: [9.0, 9.0, 4.0], 1024: [9.0, 4.0, 9.0], 2048: [9.0]}
+    yield call(gaps, 5.0).returns(64)
     gaps = tried(rng, 0.03, 0.05, 0.07, 0.13)
     yield call(gaps, 0.08).returns(largest_by_hand(gaps, 0.08))
 
@@ -1011,6 +1196,62 @@ largest_budget.mistake(
     nudge="That is how many budgets keep the limit. Which of them is the largest?",
 )
 largest_budget.mistake(
+    "all that keep it",
+    text="""
+def largest_budget(gaps_s, limit_s):
+    return [budget for budget, gaps in gaps_s.items() if max(gaps) <= limit_s]
+""",
+    caught_by=one_stall_is_too_much,
+    nudge="These are all the budgets that keep the limit. Which of them is the largest?",
+)
+largest_budget.mistake(
+    "the budget with its gaps",
+    replace=[("max((budget for", "max(((budget, gaps) for")],
+    caught_by=one_stall_is_too_much,
+    nudge="That is the budget together with its gaps. Only the budget is wanted.",
+)
+largest_budget.mistake(
+    "the last gap of each",
+    replace=[("max(gaps) <=", "gaps[-1] <=")],
+    caught_by=one_stall_is_too_much,
+    nudge="You look at the last gap of each budget. The long one may be anywhere: look at the longest.",
+)
+largest_budget.mistake(
+    "all gaps together",
+    replace=[("max(gaps) <=", "sum(gaps) <=")],
+    caught_by=one_stall_is_too_much,
+    nudge="You add the gaps up. The limit is for each gap by itself: look at the longest.",
+)
+largest_budget.mistake(
+    "milliseconds against seconds",
+    replace=[("max(gaps) <=", "1000 * max(gaps) <=")],
+    caught_by=one_stall_is_too_much,
+    nudge="No budget is good enough for yours. Gaps and limit are both in seconds: compare them as they are.",
+)
+largest_budget.mistake(
+    "budgets without their gaps",
+    replace=[("in gaps_s.items()", "in gaps_s")],
+    caught_by=one_stall_is_too_much,
+    nudge="Going through a dict gives its keys, the budgets. `gaps_s.items()` gives each with its gaps.",
+)
+largest_budget.mistake(
+    "the first that keeps it",
+    text="""
+def largest_budget(gaps_s, limit_s):
+    for budget, gaps in gaps_s.items():
+        if max(gaps) <= limit_s:
+            return budget
+""",
+    caught_by=one_stall_is_too_much,
+    nudge="That is the first one that keeps the limit, in the order in which they were tried. Which is the largest?",
+)
+largest_budget.mistake(
+    "minus one where none is good enough",
+    replace=[("default=None", "default=-1")],
+    caught_by=none_is_good_enough,
+    nudge="No budget is -1 tokens. Say that there is none: `None`.",
+)
+largest_budget.mistake(
     "stops at the first that breaks it",
     text="""
 def largest_budget(gaps_s, limit_s):
@@ -1040,7 +1281,7 @@ def largest_budget(gaps_s, limit_s):
             best = budget
     return best
 """,
-    caught_by=in_any_order,
+    caught_by=one_stall_is_too_much,
     nudge="That is the last one that keeps the limit, in the order in which they were tried. Which is the largest?",
 )
 largest_budget.mistake(
@@ -1190,6 +1431,37 @@ def keys_read(num_tokens, chunk_size):
 """,
     caught_by=every_chunk_reads_all_before_it,
     nudge="That counts chunks that are read. Each has several keys.",
+)
+keys_read.mistake(
+    "a number with a point",
+    replace=[("return sum(start + num_new", "return sum(1.0 * start + num_new")],
+    caught_by=every_chunk_reads_all_before_it,
+    nudge="The right number here, as a float. Keys are counted: a whole number. `//` divides to one.",
+)
+keys_read.mistake(
+    "one chunk back",
+    text="""
+def keys_read(num_tokens, chunk_size):
+    sizes = [num_new for _, num_new, _ in chunks(num_tokens, chunk_size)]
+    return sum(sizes) + sum(sizes[:-1])
+""",
+    caught_by=every_chunk_reads_all_before_it,
+    nudge="Your chunks look one chunk back. Each of them looks back to the beginning of the prompt.",
+)
+keys_read.mistake(
+    "True is counted",
+    text="""
+def keys_read(num_tokens, chunk_size):
+    return sum(sum(chunk) for chunk in chunks(num_tokens, chunk_size))
+""",
+    caught_by=every_chunk_reads_all_before_it,
+    nudge="One too many: the third thing that `chunks` says is True for the last one, and True counts as 1 in a sum.",
+)
+keys_read.mistake(
+    "the square of the prompt",
+    text="def keys_read(num_tokens, chunk_size):\n    return num_tokens**2\n",
+    caught_by=every_chunk_reads_all_before_it,
+    nudge="That is every token with every token. A key is read once for all tokens of a chunk, and nothing behind it.",
 )
 keys_read.mistake(
     "as if the last were full",

@@ -61,7 +61,7 @@ def _decode_fault(here: Sequence[Life], step: LockStep) -> Fault | None:
         if one.written and one.number not in step.ran:
             prompts = sum(num for number, num in step.ran.items() if number in step.prefills)
             said = f"request {one.number} is in the middle of its answer and gets no token"
-            return said + (f", while {prompts} tokens of prompts are computed" if prompts else ""), one.number
+            return said + (f", while {_tokens(prompts)} of prompts are computed" if prompts else ""), one.number
     return None
 
 
@@ -70,7 +70,8 @@ def _budget_fault(here: Sequence[Life], step: LockStep, budget: int) -> Fault | 
     if (total := sum(step.ran.values())) <= budget:
         return None
     decodes = sum(one.written > 0 for one in here)
-    return f"{decodes} decodes and {total - decodes} prompt tokens are {total}, and the budget is {budget}", None
+    parts = f"{decodes} {'decode' if decodes == 1 else 'decodes'} and {_tokens(total - decodes)} of prompts"
+    return f"{parts} are {total}, and the budget is {budget}", None
 
 
 def _prompt_fault(here: Sequence[Life], step: LockStep, budget: int) -> Fault | None:
@@ -81,9 +82,13 @@ def _prompt_fault(here: Sequence[Life], step: LockStep, budget: int) -> Fault | 
         got, fair = step.ran.get(one.number, 0), min(one.left, room)
         if got < fair:
             later = next((other.number for other in prompts[place + 1 :] if other.number in step.ran), None)
-            said = f"request {one.number} computes {got} of the {one.left} tokens left of its prompt"
+            said = f"request {one.number} computes {_tokens(got)}, and {one.left} of its prompt are left"
             if later is not None:
-                return f"{said}, and request {later}, which came later, {step.ran[later]}", one.number
-            return f"{said}, though {room} of the budget are there for it", one.number
+                return f"{said}; request {later}, which came later, computes {step.ran[later]}", one.number
+            return f"{said}; the budget has room for {room}", one.number
         room -= got
     return None
+
+
+def _tokens(number: int) -> str:
+    return f"{number} {'token' if number == 1 else 'tokens'}"
