@@ -63,7 +63,7 @@ def each_is_sent_in_its_turn(rng: np.random.Generator) -> Cases:
 
         yield (
             call(num, 2.0, int(rng.integers(99)), 0.25)
-            .satisfies(all_sent, f"{num} to send: that is how often `send` must be called.")
+            .satisfies(all_sent, f"`send` must be called once for each of the requests, and {num} are wanted.")
             .satisfies(is_ascending, "Times count from 0 and never go back.")
         )
 
@@ -117,6 +117,15 @@ def another_seed_gives_other_times(rng: np.random.Generator) -> Cases:
     first = yield call(4, 2.0, seed, 0.0)
     other = yield call(4, 2.0, seed + 1, 0.0)
     expect(other != first, "Another seed must give other times.")
+
+
+@open_loop.check(hint="Add up independent gaps. There is no time by which all must have been sent.")
+def no_end_is_known(rng: np.random.Generator) -> Cases:
+    first_s = []
+    for _ in range(40):
+        got = yield call(1, 2.0, int(rng.integers(10**6)), 0.0)
+        first_s += got
+    expect(max(first_s) > 0.5, "Of 40 first gaps at 2 a second none is longer than the mean, 0.5 s.")
 
 
 OPEN_LOOP_WAITS = (
@@ -200,6 +209,75 @@ open_loop.mistake(
     caught_by=each_is_sent_in_its_turn,
     nudge="Another number of them is sent. `range(1, num)` has num - 1 numbers; and a loop that ends when the time is "
     "up ends by chance.",
+)
+open_loop.mistake(
+    "one too many",
+    replace=[("range(num)", "range(num + 1)")],
+    caught_by=each_is_sent_in_its_turn,
+    nudge="One request too many is sent. `range(num)` has `num` numbers: the last of them is num - 1.",
+)
+open_loop.mistake(
+    "until the time is up",
+    replace=[("    for _ in range(num):\n", "    while time_s < num / rate:\n")],
+    caught_by=each_is_sent_in_its_turn,
+    nudge="You send until the time is up, so chance decides how many. Send `num` requests, however long that takes.",
+)
+open_loop.mistake(
+    "endless, or really waits",
+    text="""
+def open_loop(num, rate, rng, send):
+    import time
+
+    time_s = 0.0
+    for _ in range(num):
+        gap_s = rng.exponential(1 / rate)
+        time.sleep(100 * gap_s)
+        time_s += gap_s
+        send(time_s)
+""",
+    caught_by=each_is_sent_in_its_turn,
+    nudge="`send` is told the time of a request, so nobody has to wait for it: do not sleep. And send `num` requests, "
+    "then end.",
+)
+open_loop.mistake(
+    "one gap for all",
+    text="""
+def open_loop(num, rate, rng, send):
+    gap_s = rng.exponential(1 / rate)
+    for i in range(num):
+        send((i + 1) * gap_s)
+""",
+    caught_by=the_rate_is_right,
+    nudge="You draw one gap and use it for all. Users know nothing of one another: draw a gap for each.",
+)
+open_loop.mistake(
+    "milliseconds",
+    replace=[("rng.exponential(1 / rate)", "rng.exponential(1000 / rate)")],
+    caught_by=the_rate_is_right,
+    nudge="A thousand times too long: times are in seconds here.",
+)
+open_loop.mistake(
+    "a mean gap of one",
+    replace=[("rng.exponential(1 / rate)", "rng.exponential()")],
+    caught_by=the_rate_is_right,
+    nudge="`rng.exponential()` draws gaps of one second in the mean, whatever the rate. It takes the mean gap.",
+)
+open_loop.mistake(
+    "whole seconds",
+    replace=[("        send(time_s)\n", "        send(int(time_s))\n")],
+    caught_by=gaps_are_exponential,
+    nudge="Times are cut to whole seconds, so all users of a second come at once. Send at the time itself.",
+)
+open_loop.mistake(
+    "spread over a fixed time",
+    text="""
+def open_loop(num, rate, rng, send):
+    for time_s in sorted(rng.uniform(0, num / rate, num)):
+        send(time_s)
+""",
+    caught_by=no_end_is_known,
+    nudge="You spread the requests over a time that is fixed before. It looks alike, but the last user can never be "
+    "late. Draw the gaps, and add them up.",
 )
 open_loop.mistake(
     "returns the times and sends nothing",
@@ -292,13 +370,15 @@ def keeps(request: Served) -> bool:
 def one_request(rng: np.random.Generator) -> Cases:
     later_s = int(rng.integers(3, 9)) + 0.5
     for arrival_s, ttft_s, gaps_s in (
-        (0.5, 0.125, [0.125, 0.125]),  # good
+        (0.0, 0.125, [0.125, 0.125]),  # good
+        (0.5, 0.125, [0.125] * 3),  # good
         (later_s, 0.125, [0.125]),  # good
         (later_s, 0.5, [0.125] * 4),  # good
         (later_s, 0.75, [0.125]),  # good
         (later_s, 0.125, [0.75, 0.75]),  # slow
         (later_s, 1.5, [0.125, 0.125]),  # late
         (later_s, 0.125, [0.3125] * 3),  # a little slow
+        (later_s, 0.125, [0.125, 0.125, 0.75]),  # slow in the end
     ):
         request = answer(arrival_s, ttft_s, gaps_s)
         yield call([request], *LIMITS).returns(float(keeps(request)))
@@ -323,6 +403,7 @@ def both_limits_at_once(rng: np.random.Generator) -> Cases:
     late, slow, good = answer(2.0, 1.5, [0.125]), answer(3.0, 0.5, [0.5]), answer(4.0, 0.5, [0.125])
     yield call([late, slow], *LIMITS).returns(0.0)
     yield call([late, slow, good, good], *LIMITS).returns(0.5)
+    yield call([late, slow, good], *LIMITS).returns(1 / 3)
 
 
 @attainment.check(hint="Who failed has been let down. They are among all requests, and not among the good ones.")
@@ -332,6 +413,7 @@ def who_fails_counts(rng: np.random.Generator) -> Cases:
     broken_off = answer(3.0, 0.5, [0.125, 0.125], finished=False)
     yield call([good, refused], *LIMITS).returns(0.5)
     yield call([good, broken_off], *LIMITS).returns(0.5)
+    yield call([refused, good], *LIMITS).returns(0.5)
     yield call([refused], *LIMITS).returns(0.0)
 
 
@@ -448,7 +530,7 @@ attainment.mistake(
     "the time of the first token",
     replace=[("times_s[0] - arrival_s", "times_s[0]")],
     caught_by=one_request,
-    nudge="`times_s[0]` is a time of day. How long has the user waited by then?",
+    nudge="The time of the first token is a time of day. How long has the user waited by then?",
 )
 attainment.mistake(
     "the longest gap",
@@ -482,9 +564,56 @@ attainment.mistake(
 )
 attainment.mistake(
     "how many, not which share",
-    replace=[("good / max(len(requests), 1)", "float(good)")],
+    replace=[("good / max(len(requests), 1)", "good")],
     caught_by=both_limits_at_once,
     nudge="That is how many are good. A share is a part of all.",
+)
+attainment.mistake(
+    "those who are let down",
+    replace=[("return good / max(len(requests), 1)", "return 1.0 - good / max(len(requests), 1)")],
+    caught_by=one_request,
+    nudge="This user is content, and your share is 0. Do you count those who are let down?",
+)
+attainment.mistake(
+    "rounded",
+    replace=[("good / max(len(requests), 1)", "round(good / max(len(requests), 1), 1)")],
+    caught_by=both_limits_at_once,
+    nudge="You round the share. Whoever compares it with a goal needs it as it is.",
+)
+attainment.mistake(
+    "the whole time from the first token to the last",
+    replace=[(" / max(len(times_s) - 1, 1)", "")],
+    caught_by=one_request,
+    nudge="That is the time from the first token to the last. TPOT is the mean gap: divide by the number of gaps.",
+)
+attainment.mistake(
+    "the median gap",
+    replace=[
+        (
+            "(times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)",
+            "np.median(np.diff(times_s)) if len(times_s) > 1 else 0.0",
+        )
+    ],
+    caught_by=one_request,
+    nudge="That is the median gap, which one long pause does not move. TPOT is the mean.",
+)
+attainment.mistake(
+    "ends at the first that failed",
+    replace=[("            continue\n", "            break\n")],
+    caught_by=who_fails_counts,
+    nudge="At the first request that failed you leave the loop. Those behind it are users, too: `continue`.",
+)
+attainment.mistake(
+    "one that failed spoils all",
+    replace=[("            continue\n", "            return 0.0\n")],
+    caught_by=who_fails_counts,
+    nudge="One request failed, and yours says that nobody is content. It only counts among those who are not.",
+)
+attainment.mistake(
+    "nobody came, so all are content",
+    replace=[("    good = 0\n", "    good = 0\n    if not requests:\n        return 1.0\n")],
+    caught_by=many_requests,
+    nudge="No requests: here the share is 0 by definition, so that a server that serves nobody does not shine.",
 )
 attainment.mistake(
     "attributes of a tuple",
@@ -536,6 +665,12 @@ def attainment(requests, ttft_slo_s, tpot_slo_s):
     "with both limits at once.",
 )
 attainment.mistake(
+    "divided without a rest",
+    replace=[("good / max", "good // max")],
+    caught_by=both_limits_at_once,
+    nudge="`//` cuts a share down to 0, unless all are good. `/` keeps the part.",
+)
+attainment.mistake(
     "an empty list",
     replace=[("max(len(requests), 1)", "len(requests)")],
     caught_by=many_requests,
@@ -567,7 +702,7 @@ def against_a_server(
     def attainment_at(rate: float) -> float:
         tried.append(rate)
         if len(tried) > 2000:
-            raise RuntimeError("2,000 rates have been tried, and there is no end")
+            raise RuntimeError(f"2,000 rates have been tried, and there is no end; the last one was {rate:g}")
         if rate == knee:
             return goal
         return goal + (1 - goal) * (1 - rate / knee) if rate < knee else goal * (knee / rate) ** 2
@@ -582,7 +717,8 @@ def goodput(attainment_at: Callable[[float], float], goal: float, high: float, t
 
     Attainment falls as the rate rises. If `high` reaches the goal, it is the answer. Else there is a
     rate between 0 and `high` where the goal is lost: halve the interval until it is no longer than
-    `tolerance`, and return its lower end, which is 0 or has reached the goal. About 9 lines.
+    `tolerance`, and return its lower end, which is 0 or has reached the goal. A trial takes its
+    time: try each rate once. About 9 lines.
     """
     if attainment_at(high) >= goal:
         return high
@@ -617,8 +753,9 @@ def found_for(knee: float, goal: float, high: float, tolerance: float) -> Any:
 
 @goodput.check(hint="After each trial, in which half is the largest good rate?")
 def between_good_and_bad(rng: np.random.Generator) -> Cases:
-    yield found_for(3.0, 0.9, 8.0, 0.5)
+    yield found_for(4.4, 0.9, 10.0, 0.25)
     yield found_for(5.5, 0.9, 8.0, 0.5)
+    yield found_for(0.5575, 0.9, 1.0, 0.01)
     for _ in range(2):
         yield found_for(float(rng.uniform(1, 15)), float(rng.uniform(0.5, 0.95)), 16.0, 0.125)
 
@@ -642,21 +779,25 @@ def no_rate_is_good(rng: np.random.Generator) -> Cases:
 
 @goodput.check(hint="Each trial serves all requests once, which takes its time. Halving needs few of them.")
 def few_rates_are_tried(rng: np.random.Generator) -> Cases:
-    high = 2.0 ** int(rng.integers(4, 7))
-    needed = round(math.log2(high / 0.125)) + 1
+    for high in (16.0, 2.0 ** int(rng.integers(5, 7))):
+        needed = round(math.log2(high / 0.125)) + 1
 
-    def is_few(got: Any) -> bool:
-        return bool(got <= 2 * needed + 1)
+        def is_few(got: Any, most: int = needed + 2) -> bool:
+            return bool(got <= most)
 
-    said = f"From 0 to {high:g}, to within 0.125: {needed} trials are enough, the first at {high:g}."
-    yield call(float(rng.uniform(2, 9)), 0.9, high, 0.125, "rates tried").satisfies(is_few, said)
+        said = f"From 0 to {high:g}, to within 0.125: {needed} trials are enough, the first at {high:g}."
+        yield call(float(rng.uniform(2, 9)), 0.9, high, 0.125, "rates tried").satisfies(is_few, said)
 
 
+SHARE_OF_A_RATE = (
+    "The interval is held against a share of a rate, so it stays wide (or, while that rate is 0, is never narrow "
+    "enough). The tolerance is in requests per second, as it is."
+)
 goodput.mistake(
     "the upper end",
     replace=[("    return low\n", "    return high\n")],
     caught_by=between_good_and_bad,
-    nudge="The upper end is the smallest rate that misses the goal. The lower end has reached it.",
+    nudge="The rate that you return has been tried, and it misses the goal. The lower end has reached it.",
 )
 goodput.mistake(
     "the middle of what is left",
@@ -702,7 +843,7 @@ def goodput(attainment_at, goal, high, tolerance):
 )
 goodput.mistake(
     "a few halvings",
-    replace=[("    while high - low > tolerance:\n", "    for _ in range(3):\n")],
+    replace=[("    while high - low > tolerance:\n", "    for _ in range(5):\n")],
     caught_by=between_good_and_bad,
     nudge="After a fixed number of halvings the interval may still be wide. Go on while it is wider than `tolerance`.",
 )
@@ -717,6 +858,74 @@ goodput.mistake(
     replace=[("(low + high) / 2", "(low + high) // 2")],
     caught_by=between_good_and_bad,
     nudge="`//` cuts the middle down to a whole number. When low and high are neighbours it is low again, for ever.",
+)
+goodput.mistake(
+    "rounded rates",
+    replace=[("(low + high) / 2", "round((low + high) / 2, 1)")],
+    caught_by=between_good_and_bad,
+    nudge="You round the middle. When both ends are neighbours it is one of them again, for ever.",
+)
+goodput.mistake(
+    "the same middle again",
+    replace=[
+        (
+            "    while high - low > tolerance:\n        middle = (low + high) / 2\n",
+            "    middle = (low + high) / 2\n    while high - low > tolerance:\n",
+        )
+    ],
+    caught_by=between_good_and_bad,
+    nudge="The middle is computed once, before the loop, and tried again and again. After each trial there is another.",
+)
+goodput.mistake(
+    "half of the upper end",
+    replace=[("(low + high) / 2", "high / 2")],
+    caught_by=between_good_and_bad,
+    nudge="Half of `high` is the middle only while `low` is 0. The middle of an interval is (low + high) / 2.",
+)
+goodput.mistake(
+    "past the middle",
+    replace=[("            low = middle\n", "            low = middle + tolerance\n")],
+    caught_by=between_good_and_bad,
+    nudge="You put an end where nobody has tried. After a trial the middle itself is the new end.",
+)
+goodput.mistake(
+    "past the middle on both sides",
+    replace=[
+        ("            low = middle\n", "            low = middle + tolerance\n"),
+        ("            high = middle\n", "            high = middle - tolerance\n"),
+    ],
+    caught_by=between_good_and_bad,
+    nudge="You put an end where nobody has tried. After a trial the middle itself is the new end.",
+)
+goodput.mistake(
+    "half of the interval",
+    replace=[("high - low > tolerance", "(high - low) / 2 > tolerance")],
+    caught_by=between_good_and_bad,
+    nudge="You stop when half of the interval is within `tolerance`. The whole interval must be.",
+)
+goodput.mistake(
+    "a share of the upper end",
+    replace=[("high - low > tolerance", "high - low > tolerance * high")],
+    caught_by=between_good_and_bad,
+    nudge=SHARE_OF_A_RATE,
+)
+goodput.mistake(
+    "each rate twice",
+    replace=[("        else:\n            high", "        if attainment_at(middle) < goal:\n            high")],
+    caught_by=few_rates_are_tried,
+    nudge="You serve all requests twice at each rate. Ask once: `else`, or keep the answer in a variable.",
+)
+goodput.mistake(
+    "ten halvings",
+    replace=[("    while high - low > tolerance:\n", "    for _ in range(10):\n")],
+    caught_by=few_rates_are_tried,
+    nudge="A fixed number of halvings, whatever is asked. Stop when the interval is no longer than `tolerance`.",
+)
+goodput.mistake(
+    "begins at one",
+    replace=[("    low = 0.0\n", "    low = 1.0\n")],
+    caught_by=between_good_and_bad,
+    nudge="Nobody has tried 1 request a second, and it may be too many. Begin at 0.",
 )
 goodput.mistake(
     "only down",
@@ -789,8 +998,7 @@ goodput.mistake(
     "a share of the rate",
     replace=[("high - low > tolerance", "high - low > tolerance * low")],
     caught_by=between_good_and_bad,
-    nudge="The interval is held against a share of `low`, so it stays wide, and while `low` is 0 the search never "
-    "ends. The tolerance is in requests per second.",
+    nudge=SHARE_OF_A_RATE,
 )
 goodput.alternative(
     """
@@ -866,13 +1074,20 @@ def a_job_for_the_night(rng: np.random.Generator) -> Cases:
 @cheapest.check(hint="A replica of four GPUs is worth it only if it carries more than four of one GPU.")
 def replicas_of_several_gpus(rng: np.random.Generator) -> Cases:
     yield asked({"large": (4, 20.0, 10.0), "small": (1, 6.0, 3.0)}, 11.0, True)
-    yield asked({"pair": (2, 9.0, 7.0), "single": (1, 6.0, 3.0)}, float(rng.integers(20, 50)), True)
+    clear = [load for load in range(20, 50) if 2 * math.ceil(load / 7) != math.ceil(load / 3)]
+    yield asked({"pair": (2, 9.0, 7.0), "single": (1, 6.0, 3.0)}, float(rng.choice(clear)), True)
     yield asked({"pair": (2, 9.0, 7.0), "single": (1, 6.0, 3.0)}, 8.0, True)
+
+
+@cheapest.check(hint="Two systems need equally many GPUs: take the one that comes first in `systems`.")
+def of_equals_the_first(rng: np.random.Generator) -> Cases:
+    yield asked({"single": (1, 6.0, 3.0), "pair": (2, 9.0, 6.0)}, 12.0, True)
 
 
 @cheapest.check(hint="A system that never keeps the limits cannot serve anybody, with any number of GPUs.")
 def one_cannot_do_it(rng: np.random.Generator) -> Cases:
     yield asked({"never": (1, 9.0, 0.0), "can": (2, 4.0, 1.0)}, float(rng.integers(2, 9)), True)
+    yield asked({"never": (1, 9.0, 0.0), "can": (2, 4.0, 1.0)}, float(rng.integers(10, 30)), False)
 
 
 cheapest.mistake(
@@ -933,6 +1148,58 @@ def cheapest(systems, load, within_slos):
 """,
     caught_by=replicas_of_several_gpus,
     nudge="The highest rate of a replica may need many GPUs. Which system needs the fewest for this load?",
+)
+cheapest.mistake(
+    "the best for each GPU",
+    text="""
+def cheapest(systems, load, within_slos):
+    rates = {name: (rates[within_slos], gpus) for name, (gpus, *rates) in systems.items()}
+    best = max(rates, key=lambda name: rates[name][0] / rates[name][1])
+    return best, rates[best][1] * math.ceil(load / rates[best][0])
+""",
+    caught_by=replicas_of_several_gpus,
+    nudge="For each GPU it is the best. But replicas are whole, and the last one may stand half empty: compare how "
+    "many GPUs each system needs for this load.",
+)
+cheapest.mistake(
+    "rates for each GPU",
+    replace=[("math.ceil(load / rate)", "math.ceil(load / (gpus * rate))")],
+    caught_by=replicas_of_several_gpus,
+    nudge="The rates are those of a whole replica, with all of its GPUs. Do not multiply them.",
+)
+cheapest.mistake(
+    "number before name",
+    replace=[("return best, needed[best]", "return needed[best], best")],
+    caught_by=somebody_waits,
+    nudge="The right pair in the wrong order: first the name, then the number.",
+)
+cheapest.mistake(
+    "the rate over the load",
+    replace=[("math.ceil(load / rate)", "math.ceil(rate / load)")],
+    caught_by=somebody_waits,
+    nudge="Upside down: how often does the rate go into the load?",
+)
+cheapest.mistake(
+    "the last of equals",
+    text="""
+def cheapest(systems, load, within_slos):
+    best = None
+    for name, (gpus, *rates) in systems.items():
+        if rates[within_slos] > 0:
+            needed = gpus * math.ceil(load / rates[within_slos])
+            if best is None or needed <= best[1]:
+                best = name, needed
+    return best
+""",
+    caught_by=of_equals_the_first,
+    nudge="Both need equally many, and you take the last, or the first by name. Wanted is the first in `systems`: "
+    "replace it only by one that needs fewer.",
+)
+cheapest.mistake(
+    "both rates must be there",
+    replace=[("        if rate > 0:\n", "        if throughput > 0 and within > 0:\n")],
+    caught_by=one_cannot_do_it,
+    nudge="For a job for the night a goodput of 0 does no harm: only the rate that counts must be above 0.",
 )
 cheapest.mistake(
     "the most expensive",
