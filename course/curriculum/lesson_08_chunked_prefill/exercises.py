@@ -270,9 +270,9 @@ def draw_mask(expected: Any, got: Any) -> str | None:
 def chunk_mask(start: int, num_tokens: int, num_keys: int) -> Tensor:
     """Which keys each token of a chunk may look at: True and False, [num_tokens, num_keys].
 
-    The chunk has `num_tokens` tokens, and `start` tokens of its prompt came before it. The cache has
-    room for `num_keys` keys, one for each position from 0. Those behind the chunk are not there yet:
-    what is in their place means nothing. About 2 lines.
+    The chunk has `num_tokens` tokens, and `start` tokens of its prompt came before it. The cache
+    has room for `num_keys` keys, one for each position from 0. Those behind the chunk are not
+    there yet: what is in their place means nothing. About 2 lines.
     """
     positions = start + torch.arange(num_tokens)
     return torch.arange(num_keys) <= positions[:, None]
@@ -514,7 +514,7 @@ SERVE = (*PLAIN, "from course.simulator.lockstep import serve_in_steps")
 
 
 class Chunked:
-    """Every step computes at most `token_budget` tokens: decodes first, then prompts (Sarathi-Serve, OSDI'24)."""
+    """At most `token_budget` tokens a step: decodes first, then prompts (Sarathi-Serve, OSDI'24)."""
 
     def __init__(self, token_budget: int = 256):
         """A step computes at most `token_budget` tokens, of answers and prompts together."""
@@ -1341,7 +1341,7 @@ def largest_budget(gaps_s, limit_s):
 
 @define("chunked_prefill.keys_read", points=1, builds_on=(chunks,))
 def keys_read(num_tokens: int, chunk_size: int) -> int:
-    """Keys that attention reads in all (in one layer and head) while a prompt is computed in chunks.
+    """Keys that attention reads (in one layer and head) while a prompt is computed in chunks.
 
     A chunk reads the keys of all tokens before it and its own, each once. `chunks` is at hand.
     1-2 lines.

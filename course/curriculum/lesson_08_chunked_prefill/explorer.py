@@ -48,7 +48,7 @@ SEED = 0
 
 CONTROLS = (
     LogSlider("budget", "token budget", BUDGETS[0], BUDGETS[-1], 4096, help="Most tokens that a step computes"),
-    LogSlider("prompt", "long prompts (tokens)", 256, 4096, 2048, help="One of four; OPT itself reads 2,048"),
+    LogSlider("prompt", "long prompts (tokens)", 256, 2048, 2048, help="One of four; OPT reads no more than 2,048"),
     LogSlider("rate", "requests per second", 1, 16, 4, help="How many new requests arrive each second"),
     LogSlider("limit", "limit on a gap (ms)", 25, 800, 100, help="A longer gap between two tokens is a stall"),
     Choice("machine", "machine", MACHINES, A100, help="Roofline; DistServe's fits; or steps measured here"),

@@ -36,15 +36,16 @@ start("chunked_prefill")
 # %% [markdown]
 # ## A number that hurts
 #
-# Continuous batching is at work: whoever arrives joins the batch in the next step, with the whole prompt at once. Two
-# people are reading their answers, on the real tiny model. Then somebody sends a letter of 1,900 tokens.
+# Continuous batching is at work (`Orca(8)`: up to eight at a time). Whoever arrives joins the batch in the next step, with
+# the whole prompt at once. Two people are reading their answers, on the real tiny model. Then somebody sends a letter of
+# more than a thousand tokens.
 
 # %% tags=["nbval-ignore-output"]
 model = load_model("tiny")
 real.serve_once(model, Orca(8), real.NOTE)  # the first time is always slow
 whole = real.serve(model, Orca(8), runs=2)
 typical_s = np.median(np.diff(whole.reader_s))
-assert whole.gap_s > 5 * typical_s
+assert whole.gap_s > 5 * typical_s, "no stall: is this machine very slow just now? Run the cell again"
 print(f"{whole.records[-1].num_prompt_tokens} tokens of a letter, read in one step")
 print(f"half of the first reader's gaps are shorter than {1e3 * typical_s:.1f} ms")
 
@@ -53,15 +54,15 @@ print(f"half of the first reader's gaps are shorter than {1e3 * typical_s:.1f} m
 
 # %% tags=["nbval-ignore-output"]
 print(real.say(whole))
-assert whole.gap_s > 3 * whole.tpot_s
+assert whole.gap_s > 3 * whole.tpot_s, "no stall: is this machine very slow just now? Run the cell above again"
 token_gaps(whole.reader_s, limit_s=whole.gap_s / 2, title="One reads, and a letter arrives")
 
 # %% [markdown]
 # The readers' next tokens were in the same step as the letter, and a step takes as long as all that is in it. TPOT spreads
-# the pause over a hundred tokens, and it becomes a few milliseconds. **TPOT averages stalls away.** Look at the longest gap.
+# the pause over sixty tokens, and it becomes a few milliseconds. **TPOT averages stalls away.** Look at the longest gap.
 #
 # On a large model it is no different. OPT-13B on an A100 writes a token in about 20 ms; a prompt of 2,048 tokens takes
-# a quarter of a second.
+# a quarter of a second, as you will see below.
 #
 # ## The idea: a prompt need not be computed at once
 #
@@ -126,7 +127,7 @@ prompt = exact.encode(real.NOTE)
 at_once = real.sampled(exact, prompt, [(0, len(prompt), True)])
 cut = chunks(len(prompt), 64)
 in_chunks = real.sampled(exact, prompt, cut, chunk_mask)
-assert in_chunks == at_once
+assert in_chunks == at_once, "another token: do the chunks and the mask belong together?"
 print(f"{len(prompt)} tokens, {len(cut)} chunks; next comes {exact.decode(at_once)!r} both ways")
 
 # %% [markdown]
@@ -135,7 +136,7 @@ print(f"{len(prompt)} tokens, {len(cut)} chunks; next comes {exact.decode(at_onc
 # %%
 as_the_first = real.sampled(exact, prompt, cut, lambda start, n, room: chunk_mask(0, n, room))
 print(f"next comes {exact.decode(as_the_first)!r}")
-assert as_the_first != at_once
+assert as_the_first != at_once, "the wrong mask gives the same token"
 
 # %% [markdown]
 # No error, no warning, another answer. Such a bug is found by comparing tokens, or not at all.
@@ -155,7 +156,7 @@ assert as_the_first != at_once
 #
 # | ask | and you get |
 # |:--|:--|
-# | `view.decoding` | sequences that write their answers: each has one token to compute |
+# | `view.decoding` | sequences that write their answers: each has one token to compute. Go through them with `for` |
 # | `view.prefilling` | sequences on the device whose prompts are not all computed |
 # | `view.waiting` | sequences that are not on the device yet, in order of arrival |
 # | `draft = view.draft()` | an empty plan, which keeps count |
@@ -164,8 +165,9 @@ assert as_the_first != at_once
 # | `draft.add(sequence, num_tokens)` | let it compute so many tokens in this step; one that waits joins by this |
 # | `draft.plan` | the answer |
 #
-# When a check fails, it shows the requests as (arrives before step, prompt, answer, declared), and a picture: a row for
-# each request, a column for each step, in the cells how many tokens are computed.
+# When a check fails, it shows the requests as (arrives before step, prompt, answer, declared), lengths in tokens. What a
+# client declares, the longest answer it allows, does not matter here. Below stands a picture: a row for each request, a
+# column for each step, in the cells how many tokens are computed.
 
 # %% exercise="chunked_prefill.Chunked"
 
@@ -205,7 +207,7 @@ SVG(steps_grid(crowded, starved=[4], budget=4))
 
 # %%
 short = [real.serve_once(exact, each, real.NOTE).tokens for each in (Orca(8), Chunked(64))]
-assert short[0] == short[1]
+assert short[0] == short[1], "chunks have changed a token"
 print(f"{sum(map(len, short[0]))} tokens, all the same")
 
 # %% [markdown]
@@ -215,15 +217,15 @@ print(f"{sum(map(len, short[0]))} tokens, all the same")
 chunked = real.serve(model, Chunked(128), runs=2)
 print("whole prompts:", real.say(whole))
 print("128 tokens:   ", real.say(chunked))
-assert chunked.gap_s < whole.gap_s / 2
+assert chunked.gap_s < whole.gap_s, "no shorter: was something else running on this machine? Run the cell again"
 
 # %% tags=["nbval-ignore-output"]
 streams = {"whole prompts": whole.reader_s, "128 tokens": chunked.reader_s}
 token_gaps(streams, limit_s=whole.gap_s / 2, title="The first reader, twice")
 
 # %% tags=["nbval-ignore-output"]
-tokens_of_steps = [sum(chunk.num_tokens for chunk in step.chunks) for step in chunked.history.steps]
-assert max(tokens_of_steps) == 128
+tokens_of_steps = [sum(chunk.num_tokens for chunk in s.chunks) for s in chunked.history.steps]
+assert max(tokens_of_steps) == 128, "the largest step must fill the budget, and no more"
 timelines({"whole prompts": whole.run, "128 tokens": chunked.run}, "The same, on the real model")
 
 # %% [markdown]
@@ -234,11 +236,12 @@ timelines({"whole prompts": whole.run, "128 tokens": chunked.run}, "The same, on
 swept = {budget: real.serve(model, Chunked(budget), runs=2) for budget in (16, 64, 256)}
 for budget, served in (swept | {"whole": whole}).items():
     print(f"{budget:>5}, {len(served.history.steps):>3} steps: {real.say(served)}")
-assert swept[16].gap_s < whole.gap_s
-assert swept[16].letter_ttft_s > swept[256].letter_ttft_s
+disturbed = "was something else running on this machine? Run the cell again"
+assert swept[16].gap_s < whole.gap_s, disturbed
+assert swept[16].letter_ttft_s > swept[256].letter_ttft_s, disturbed
 
 # %% [markdown]
-# The smaller the budget, the shorter the longest gap. But with 16 tokens a step the letter needs well over a hundred steps,
+# The smaller the budget, the shorter the longest gap. But with 16 tokens a step the letter needs about a hundred steps,
 # and each has to call all the operators of the network anew (lesson 03): the letter's TTFT grows. Do not trust small
 # differences here, a machine with neighbours is noisy. (With so small a budget, TPOT can even look better: the readers are
 # done before the letter is. Only the letter pays.)
@@ -261,8 +264,8 @@ points, gaps_s = explorer.tried(2048, 4, explorer.A100, Chunked)
 show(points)
 
 # %% [markdown]
-# Go up from the row of 2,048. Each time the budget is halved, the longest gap nearly is, too. Down to 128 the long prompts
-# pay a fifth more, the short ones nothing, and TPOT *falls*. Then the bargain ends. From 128 to 64 the gap gains next to nothing, and
+# Go up from the row of 2,048. Each time the budget is halved, the longest gap nearly is, too. At 128 the long prompts have
+# a TTFT a fifth longer than whole ones, the short ones pay nothing, and TPOT has *fallen*. Then the bargain ends. From 128 to 64 the gap gains next to nothing, and
 # TTFT doubles. There is a **knee**.
 #
 # Now the same load on two cores with the tiny model (steps as measured on a quiet machine):
@@ -271,8 +274,8 @@ show(points)
 show(explorer.tried(2048, 4, explorer.TINY, Chunked)[0])
 
 # %% [markdown]
-# No knee. Here, too, the longest gap shrinks again and again, but TTFT grows all the way, of short prompts as well: at
-# 128 by more than half. Why?
+# No knee. Here, too, the longest gap shrinks again and again. But TTFT of long prompts grows with every step down, and
+# below 1,024 that of short ones as well: at 128 both are more than half above those of whole prompts. Why?
 #
 # ## Why they differ
 #
@@ -290,12 +293,19 @@ prices.chunk_prices(times)
 # - **A100 and H100, by the roofline** (lesson 03). A decode step waits for memory: all the weights are read, and each is
 #   used for 16 tokens only. Meanwhile the arithmetic is idle. Tokens of a prompt use the same weights, so they ride along
 #   nearly free, until arithmetic takes as long as reading. That is the knee.
-# - **The tiny model.** Its step waits for nothing that more tokens could share: it takes 5 ms to call the operators, then
-#   each token costs 0.1 ms, the first as much as the last. Nothing is idle, so nothing is free.
+# - **The tiny model.** Its step waits for nothing that more tokens could share. To call the operators takes 5 ms, whatever
+#   they compute, and then each token of a prompt costs 0.1 ms, the first as much as the last (see below). Nothing is idle,
+#   so nothing is free.
 # - **A100, fits added up.** The times that DistServe's authors fitted are for prompts alone and decodes alone. Nobody has
 #   published constants for a step with both. If one takes the larger of the two constants and adds up all the rest, no
 #   reading hides behind arithmetic, and nothing is free either.
-#
+
+# %%
+for num_tokens in (0, 100, 200):
+    tiny_ms = 1e3 * prices.step_s(explorer.TINY, 0, 0, 0, num_tokens)
+    print(f"tiny model, {num_tokens:>3} tokens of a prompt alone: {tiny_ms:4.1f} ms")
+
+# %% [markdown]
 # So for the same A100 there are two answers, and it matters which is right. The dots decide as far as we can: we
 # measured it, on an H100 (a network of OPT-13B's shape, steps replayed as CUDA graphs, so without the work that an
 # engine does between steps).
@@ -304,7 +314,8 @@ prices.chunk_prices(times)
 conditions, measured = mixed_steps.load()
 print(f"{conditions['gpu']}, torch {conditions['torch']}: {len(measured)} kinds of steps")
 errors = [prices.step_s(explorer.H100, *step) / seconds - 1 for step, seconds in measured.items()]
-print(f"roofline / measured: half of them within {np.median(np.abs(errors)):.0%}, worst {min(errors):+.0%}")
+half = np.median(np.abs(errors))
+print(f"roofline / measured: half of them within {half:.0%}, worst {min(errors):+.0%}")
 
 # %% [markdown]
 # The roofline was not fitted to these steps, and it is close. A chunk of 128 tokens makes the step 18% longer, not 5% as
@@ -388,7 +399,8 @@ for num_chunks in (1, 4, 8, 16):
     print(f"N(N+1)/2 = {num_chunks * (num_chunks + 1) // 2}")
 
 # %% [markdown]
-# It grows with the square of the number of chunks. Is that much? In bytes and milliseconds, for OPT-13B on an A100:
+# It grows with the square of the number of chunks. Is that much? In bytes (a key comes with its value, in all layers and
+# heads) and milliseconds, for OPT-13B on an A100:
 
 # %%
 opt, a100 = load_shape("opt-13b"), load_hardware("a100-80gb")
@@ -396,8 +408,8 @@ for num_tokens, chunk_size in ((2048, 512), (2048, 128), (16384, 512), (16384, 1
     read_bytes = keys_read(num_tokens, chunk_size) * opt.kv_bytes_per_token
     read_ms = 1e3 * read_bytes / a100.memory_bandwidth_bytes_s
     prompt_ms = 1e3 * prices.prompt_s(explorer.A100, [(0, num_tokens, True)])
-    print(f"{num_tokens:>6} tokens by {chunk_size}: {read_bytes / 1e9:>4.0f} GB, {read_ms:>4.0f} ms", end="; ")
-    print(f"the whole prompt takes {prompt_ms:,.0f} ms: {read_ms / prompt_ms:.1%}")
+    print(f"{num_tokens:>6} tokens by {chunk_size}: {read_bytes / 1e9:>4.0f} GB, {read_ms:>4.0f} ms", end=";")
+    print(f" the whole prompt takes {prompt_ms:,.0f} ms: {read_ms / prompt_ms:.1%}")
 
 # %% [markdown]
 # (OPT itself reads 2,048 tokens; the last two rows say what it would cost.)
@@ -422,12 +434,13 @@ sizes = (128, 256, 512, 1024)
 for machine in (explorer.A100, explorer.ADDED, prices.MEASURED):
     whole_s = prices.prompt_s(machine, [(0, 2048, True)])
     more = [prices.prompt_s(machine, chunks(2048, size)) / whole_s - 1 for size in sizes]
-    print(f"{machine:<29}", "  ".join(f"{n:>4}: {m:+5.0%}" for n, m in zip(sizes, more, strict=True)))
+    said = [f"{size:>4}: {share:+5.0%}" for size, share in zip(sizes, more, strict=True)]
+    print(f"{machine:<29}", "  ".join(said))
 
 # %% [markdown]
 # Both are. At 512, DistServe's own fits give 24% more and our H100 gives 15%: within what Sarathi-Serve measured. At 128,
 # the same fits and the same H100 say more than twice as long: DistServe's (a). They speak of different chunks. (By the
-# roofline, 128 is an A100's knee, and nothing is lost there; an H100's is at twice that.)
+# roofline, 128 is an A100's knee, and little is lost there; an H100's is at twice that.)
 #
 # Next (b). What do decodes leave of a budget?
 
@@ -437,10 +450,12 @@ for budget in (128, 512, 2048):
     print(f"budget {budget:>4}: tokens for a prompt {left}")
 
 # %% [markdown]
-# A decode is one token. It takes little of 512 and most of 128. So (b) hurts whoever needs small steps, again.
+# A decode is one token. A hundred of them take a fifth of 512, and most of 128. So (b) hurts whoever needs small steps,
+# again.
 #
-# Last (c). Every key that a chunk reads meets all tokens of the chunk, and with GQA all heads that share it. That is
-# its arithmetic intensity (lesson 03), and the ridge of an A100 is at 153 FLOPs per byte.
+# Last (c). Every key that a chunk reads meets all tokens of the chunk, and with GQA all heads that share it. A number in it
+# has two bytes, and is multiplied and added once each time: one FLOP per byte. So the arithmetic intensity (lesson 03) is
+# tokens times heads, and the ridge of an A100 is at 153 FLOPs per byte.
 
 # %%
 for name in ("opt-13b", "llama-3.1-8b"):

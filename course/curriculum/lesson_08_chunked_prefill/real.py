@@ -20,8 +20,8 @@ from course.model.packing import Chunk, Spans, pack
 from course.serving.plan import Scheduler
 
 READERS = ("A thread is", "A list is")
-READER_TOKENS = 100
-LETTER = "Letter. " + "The people of the town talked about the weather. " * 100
+READER_TOKENS = 60
+LETTER = "Letter. " + "The people of the town talked about the weather. " * 70
 NOTE = "Letter. " + "The people of the town talked about the weather. " * 30
 BLOCK_TOKENS = 16
 

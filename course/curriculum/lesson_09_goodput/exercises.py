@@ -36,12 +36,17 @@ def to_a_server(learner: Any, num: int, rate: float, seed: int, service_s: float
 
 
 @define("goodput.open_loop", points=2, through=to_a_server)
-def open_loop(num: int, rate: float, rng: np.random.Generator, send: Callable[[float], float]) -> None:
-    """Send `num` requests as users do who know nothing of one another, `rate` a second in the mean.
+def open_loop(
+    num: int,
+    rate: float,
+    rng: np.random.Generator,
+    send: Callable[[float], float],
+) -> None:
+    """Send `num` requests as users do who know nothing of one another: `rate` a second on average.
 
     The gaps between them, also the one before the first, are independent and exponentially
-    distributed (`rng.exponential` takes the mean gap, in seconds). `send(time_s)` sends a request at
-    that time, counted from 0; it hands back when the answer will be done. About 4 lines.
+    distributed (`rng.exponential` takes the mean gap, in seconds). `send(time_s)` sends a request
+    at that time, counted from 0; it hands back when the answer will be done. About 4 lines.
     """
     time_s = 0.0
     for _ in range(num):
@@ -330,11 +335,12 @@ def attainment(
     ttft_slo_s: float,
     tpot_slo_s: float,
 ) -> float:
-    """The share, 0 to 1, of all requests that keep both limits; a limit itself is kept. No requests: 0.
+    """The share, 0 to 1, of all requests that keep both limits. No requests: 0.
 
-    Each request is (arrival_s, token_times_s, finished). TTFT is its first token minus its arrival.
-    TPOT is the mean gap between its tokens, and 0 with a single token. A request that did not
-    finish has kept nothing, whatever tokens it got. About 8 lines.
+    Each request is (arrival_s, token_times_s, finished). TTFT is the time of its first token minus
+    its arrival. TPOT is the mean gap between its tokens, and 0 with a single token. Exactly at a
+    limit, the limit is kept. A request that did not finish has kept nothing, whatever tokens it
+    got; it may have none. About 8 lines.
     """
     good = 0
     for arrival_s, times_s, finished in requests:
@@ -712,13 +718,18 @@ def against_a_server(
 
 
 @define("goodput.goodput", points=3, through=against_a_server)
-def goodput(attainment_at: Callable[[float], float], goal: float, high: float, tolerance: float) -> float:
+def goodput(
+    attainment_at: Callable[[float], float],
+    goal: float,
+    high: float,
+    tolerance: float,
+) -> float:
     """The largest rate found at which enough requests are good: `attainment_at(rate) >= goal`.
 
-    Attainment falls as the rate rises. If `high` reaches the goal, it is the answer. Else there is a
-    rate between 0 and `high` where the goal is lost: halve the interval until it is no longer than
-    `tolerance`, and return its lower end, which is 0 or has reached the goal. A trial takes its
-    time: try each rate once. About 9 lines.
+    Attainment falls as the rate rises. If `high` reaches the goal, it is the answer. Else there is
+    a rate between 0 and `high` where the goal is lost: halve the interval until it is no longer
+    than `tolerance` (requests/s), and return its lower end, which is 0 or has reached the goal. A
+    trial takes its time: try each rate once. About 9 lines.
     """
     if attainment_at(high) >= goal:
         return high
@@ -1028,8 +1039,8 @@ def cheapest(
 
     `systems` has for each name: GPUs of one replica, and its throughput and its goodput in
     requests/s. Replicas are whole. If somebody waits for the answers (`within_slos`), goodput
-    counts; if it is a job for the night, throughput. A system that reaches 0 cannot do it; one
-    always can. Of equals take the first. About 6 lines.
+    counts; if it is a job for the night, throughput. A system whose rate is 0 cannot do it; at
+    least one can. Of equals take the first in `systems`. About 6 lines.
     """
     needed = {}
     for name, (gpus, throughput, within) in systems.items():
