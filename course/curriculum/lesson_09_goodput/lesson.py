@@ -227,7 +227,7 @@ print(f"{content:.0%} are content")
 # %% [markdown]
 # ## The same on the real model
 #
-# The tiny model on this machine, 24 users who get answers of 24 tokens, and two systems:
+# The tiny model on this machine, 32 users who get answers of 24 tokens, and two systems:
 #
 # - **static, 16**: takes up to 16 who wait, serves them to the end, then takes the next (lesson 07);
 # - **continuous, 4**: at most 4 at a time, and whoever ends is replaced at once.
@@ -259,7 +259,7 @@ lengths = {len(times) for log in logs.values() for _, times, _ in log}
 assert lengths == {real.ANSWER_TOKENS}, "some answers are not complete"
 
 # %% [markdown]
-# Static batching does more than twice of what *continuous, 4* does, and keeps far fewer promises, unless your machine was
+# Static batching does more than twice what *continuous, 4* does, and keeps far fewer promises, unless your machine was
 # busy with something else just then. Whoever comes while a batch runs waits for its end. (Both are straw men, to make the
 # point in a second of your time. Lesson 07 has better ones.)
 #

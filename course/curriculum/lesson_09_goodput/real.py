@@ -15,7 +15,7 @@ from course.workload.request import Request, Workload
 
 TEXT = "A list holds values in order. A dictionary maps keys to values, and a set holds each value once. "
 PROMPT_TOKENS, ANSWER_TOKENS = 24, 24
-NUM_USERS = 24
+NUM_USERS = 32
 
 
 def requests(model: Model, rate: float, open_loop: OpenLoop, num: int = NUM_USERS) -> Workload:
