@@ -268,8 +268,8 @@ for prompt in (64, 512, 2048):
 # come. But lessons 02 and 03 say what a step consists of, so a few constants are enough
 # ([DistServe, appendix A](https://arxiv.org/abs/2401.09670)):
 #
-#     prefill   a + b · Σ len + c · Σ len²      weights read once; each token through them; each looks back
-#     decode    a + b · Σ context + c · batch   weights read once; each cache read; each sequence's own work
+#     prefill   a + b · Σ len + c · Σ len²      weights; each token through them; each looks back
+#     decode    a + b · Σ context + c · batch   weights; each cache; each sequence's own work
 #
 # We run some of each on the engine, several rounds, on this machine. It takes a few seconds. The clock counts the time that
 # our own program computes: what else this machine does is none of our business.
