@@ -1046,8 +1046,7 @@ def tiled_bytes(num_tokens: int, head_dim: int, tile: int, element_bytes: int = 
     """Bytes that your `tiled_attention` moves between memory and the chip, for one head.
 
     Each query is read once and each output written once. Each tile of queries reads the keys and
-    the values of all tiles up to its own. Scores and running sums never leave the chip. About 3
-    lines.
+    the values of all tiles up to its own. Scores and sums never leave the chip. About 3 lines.
     """
     tops = range(0, num_tokens, tile)
     rows = sum(min(top + tile, num_tokens) for top in tops)  # keys that are read, each time counted
