@@ -96,7 +96,7 @@ class WatchedCluster(Cluster):
             if isinstance(action, StartTransfer):
                 transfer = action.transfer
                 source, target = transfer.source.id, transfer.target.id
-                num_blocks = len(transfer.source_blocks)
+                num_blocks = transfer.num_blocks
                 self._moving[transfer.id] = Move(*transfer.sequence.id, source, target, now_s, now_s, num_blocks)
         return actions
 

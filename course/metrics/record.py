@@ -85,18 +85,16 @@ class Recorder:
         ``arrival_s`` overrides the request's own arrival time: a load client gives the time at
         which it really sent the request. Latencies count from here.
         """
-        if request.id in self._records:
-            raise ValueError(f"request {request.id} arrived twice")
-        self._records[request.id] = [
-            RequestRecord(
-                arrival_s=request.arrival_s if arrival_s is None else arrival_s,
-                num_prompt_tokens=request.num_prompt_tokens,
-                request_id=request.id,
-                sample=sample,
-                client=request.client,
-            )
-            for sample in range(request.n)
-        ]
+        id = request.id
+        if id in self._records:
+            raise ValueError(f"request {id} arrived twice")
+        if arrival_s is None:
+            arrival_s = request.arrival_s
+        num_tokens, client = request.num_prompt_tokens, request.client
+        records = [RequestRecord(arrival_s, num_tokens, request_id=id, client=client)]
+        for sample in range(1, request.n):
+            records.append(RequestRecord(arrival_s, num_tokens, request_id=id, sample=sample, client=client))
+        self._records[id] = records
 
     def on_token(self, request_id: int, now_s: float, sample: int = 0) -> None:
         """Note one output token."""

@@ -40,29 +40,27 @@ class StepLog:
     def __init__(self) -> None:
         self.num_steps = 0
         self._series: Series | None = None  # of the last stretch
-        # Stretches of steps: the number of the first step of each, and which step of which series that is.
-        self._firsts, self._series_steps = array("q"), array("q")
-        self._origins_s, self._firsts_s, self._growths_s = array("d"), array("d"), array("d")
+        self._offset = 0  # its steps: the number in the series less the number here
+        # Stretches of steps: the number of the first step of each; offset, origin, first and growth of its series.
+        self._firsts, self._formulas = array("q"), array("d")
         self._spelled_out: FloatArray | None = None
 
     def add(self, series: Series, series_step: int, count: int) -> None:
         """The next ``count`` steps are those of ``series`` from ``series_step`` on."""
         first = self.num_steps + 1
-        if self._series is not series or series_step - self._series_steps[-1] != first - self._firsts[-1]:
+        if self._series is not series or series_step - first != self._offset:
             self._series = series
+            self._offset = series_step - first
             self._firsts.append(first)
-            self._series_steps.append(series_step)
-            self._origins_s.append(series.origin_s)
-            self._firsts_s.append(series.first_s)
-            self._growths_s.append(series.growth_s)
+            self._formulas.extend((self._offset, series.origin_s, series.first_s, series.growth_s))
         self.num_steps += count
         self._spelled_out = None
 
     def time_s(self, step: int) -> float:
         """When that step ended."""
-        k = bisect_right(self._firsts, step) - 1
-        number = self._series_steps[k] + step - self._firsts[k]
-        return end_s(number, self._origins_s[k], self._firsts_s[k], self._growths_s[k])
+        k = 4 * (bisect_right(self._firsts, step) - 1)
+        offset, origin_s, first_s, growth_s = self._formulas[k : k + 4]
+        return end_s(step + int(offset), origin_s, first_s, growth_s)
 
     def times_s(self, first: int, last: int) -> list[float]:
         """When steps ``first`` to ``last`` ended."""
@@ -78,16 +76,8 @@ class StepLog:
     def _spell_out(self) -> FloatArray:
         """`end_s` of every step, in the same order of operations."""
         counts = np.diff(np.array([*self._firsts, self.num_steps + 1]))
-        origin_s, first_s, growth_s, offset = (
-            np.repeat(column, counts)
-            for column in (
-                np.array(self._origins_s),
-                np.array(self._firsts_s),
-                np.array(self._growths_s),
-                np.array(self._series_steps) - np.array(self._firsts),
-            )
-        )
-        step = np.arange(1, self.num_steps + 1) + offset
+        offset, origin_s, first_s, growth_s = np.repeat(np.array(self._formulas).reshape(-1, 4).T, counts, axis=1)
+        step = np.arange(1, self.num_steps + 1) + offset.astype(np.int64)
         return np.asarray(origin_s + step * first_s + (step * (step - 1) // 2) * growth_s)
 
 
@@ -118,6 +108,11 @@ class TokenTimes(Sequence[float]):
     def follow(self, log: StepLog) -> None:
         """From now on a token at each step of the log, until `stop`."""
         self._open = log, log.num_steps
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it follows a log."""
+        return self._open is not None
 
     def stop(self, num_tokens: int) -> None:
         """There have been ``num_tokens`` tokens in all by now: the log is followed no longer."""

@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from course.serving.batch import Batch
 from course.serving.instance import Instance
+from course.serving.memory import Reservation
 from course.serving.sequence import Sequence
 
 
-@dataclass(slots=True, eq=False)
 class Transfer:
     """Copy the keys and values of ``source_blocks`` into ``target_blocks``, pair by pair.
 
     The receiver has reserved its blocks before the copy starts, and the sender gives its own back only when the
-    move is committed. ``attempt`` counts from 1; ``num_blocks_done`` is what the data plane reported so far.
+    move is committed. ``attempt`` counts from 1; ``num_blocks_done`` is what the data plane reported so far. Block
+    numbers are there to be read when the copy starts, and until its end is reported.
     """
 
-    id: int
-    sequence: Sequence
-    source: Instance
-    target: Instance
-    source_blocks: list[int]
-    target_blocks: list[int]
-    attempt: int = 1
-    num_blocks_done: int = 0
-    is_early: bool = False  # the last of the prompt is still being computed: layers follow as they are done
-    is_void: bool = False  # the sequence ended or its source is gone: only the reservation is left to give back
+    __slots__ = (
+        "_first_block", "_reservation", "attempt", "id", "is_early", "is_void", "num_blocks", "num_blocks_done",
+        "sequence", "source", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: int,
+        sequence: Sequence,
+        source: Instance,
+        target: Instance,
+        reservation: Reservation,
+        attempt: int = 1,
+        first_block: int = 0,
+    ) -> None:
+        """All blocks of a reservation, or those from ``first_block`` on."""
+        self.id = id
+        self.sequence = sequence
+        self.source = source
+        self.target = target
+        self.attempt = attempt
+        self.num_blocks = len(reservation) - first_block
+        self.num_blocks_done = 0
+        self.is_early = False  # the last of the prompt is still being computed: layers follow as they are done
+        self.is_void = False  # the sequence ended or its source is gone: only the reservation is left to give back
+        self._reservation = reservation
+        self._first_block = first_block
+
+    @property
+    def source_blocks(self) -> list[int]:
+        """Where the blocks are."""
+        return list(self.sequence.block_table[self._first_block : self._first_block + self.num_blocks])
+
+    @property
+    def target_blocks(self) -> list[int]:
+        """Where they go."""
+        return self._reservation.blocks[self._first_block : self._first_block + self.num_blocks]
 
 
 class RunBatch(NamedTuple):

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence as List
+from typing import TYPE_CHECKING
 
 from course.serving.batch import Batch, BlockCopy, ScheduledChunk
-from course.serving.plan import Plan, Refusal
+from course.serving.plan import Plan
 from course.serving.sequence import Sequence, State
 
 if TYPE_CHECKING:
     from course.serving.instance import Instance
 
 
-class Decision(NamedTuple):
-    """What a scheduler's plan came to: a batch to run (or none), refusals, and when to ask again.
-
-    ``ask_again`` says that the plan only made room: the scheduler is asked at once what to do with it.
-    """
-
-    batch: Batch | None
-    refused: list[Refusal]
-    wake_at_s: float | None
-    ask_again: bool
-
-
-def assemble(instance: Instance, plan: Plan, batch: Batch) -> None:
-    """Put the decodes and the chunks of the plan into the batch. Preemptions have been made already.
+def assemble(instance: Instance, plan: Plan, step: int, swap_out: List[BlockCopy]) -> Batch:
+    """The batch of a plan whose preemptions have been made already.
 
     Cached prefixes are taken first: whatever grows may evict them, and the plan counts on them.
     """
+    batch = Batch(instance.id, step)
+    if swap_out:
+        batch.swap_out = swap_out
     if plan.chunks:
         _admit(instance, plan, batch)
     if plan.decode_all:
         _decode_all(instance, batch)
     if plan.chunks:
         _fill(instance, plan, batch)
-    batch.holds = _horizon(instance, plan, batch)
+    if plan.holds > 1 and batch.ticks and batch.only_decodes:
+        batch.holds = _horizon(instance, plan, batch)
+    return batch
 
 
 def _decode_all(instance: Instance, batch: Batch) -> None:
@@ -47,7 +41,8 @@ def _decode_all(instance: Instance, batch: Batch) -> None:
         return
     batch.ticks = True
     batch.decodes = tuple(decoding.members)
-    batch.fresh, decoding.fresh = list(decoding.fresh), {}
+    if decoding.fresh:
+        batch.fresh, decoding.fresh = decoding.fresh, []
     batch.num_decode_context_tokens = decoding.num_context_tokens
     batch.copies = instance.memory.grow_decodes()
 
@@ -69,31 +64,30 @@ def _admit(instance: Instance, plan: Plan, batch: Batch) -> None:
         if not sequence._host_blocks:
             memory.take_prefix(sequence)
             instance.num_pending_tokens -= sequence._num_computed
-    swap_in: list[BlockCopy] = []
     for sequence in admitted:
         if sequence._host_blocks:
-            swap_in += memory.swap_in(sequence)
+            batch.swap_in = [*batch.swap_in, *memory.swap_in(sequence)]
         del instance.waiting[sequence]
         instance.running[sequence] = None
         sequence._move_to(State.RUNNING)
-    batch.swap_in = swap_in
 
 
 def _fill(instance: Instance, plan: Plan, batch: Batch) -> None:
     decoding = instance.decoding.members
-    if alone := [sequence for sequence, _ in plan.chunks if sequence in decoding]:
+    alone: list[Sequence] = []
+    if decoding and (alone := [sequence for sequence, _ in plan.chunks if sequence in decoding]):
         _decode_alone(instance, batch, alone)
-    copies = list(batch.copies)
+    batch.prompts = prompts = []
     for sequence, num_tokens in plan.chunks:
         if alone and sequence in decoding:
             continue
-        copies += instance.memory.grow(sequence, num_tokens)
+        if copies := instance.memory.grow(sequence, num_tokens):
+            batch.copies = [*batch.copies, *copies]
         start = sequence._num_computed
         samples: tuple[Sequence, ...] = ()
-        if start + num_tokens == sequence.num_known_tokens:
+        if start + num_tokens == sequence._request.num_prompt_tokens + sequence._num_output:
             samples = (sequence, *sequence._siblings)
-        batch.prompts.append(ScheduledChunk(sequence, start, num_tokens, sequence._block_table, samples))
-    batch.copies = copies
+        prompts.append(ScheduledChunk(sequence, start, num_tokens, sequence._block_table, samples))
 
 
 def _horizon(instance: Instance, plan: Plan, batch: Batch) -> int:
@@ -102,7 +96,5 @@ def _horizon(instance: Instance, plan: Plan, batch: Batch) -> int:
     Each sequence takes at most one block in ``block_size`` steps. When the first answer ends is for those to
     say who know it.
     """
-    if plan.holds == 1 or not (batch.ticks and batch.only_decodes):
-        return 1
     pool = instance.memory.pool
     return min(plan.holds, 1 + pool.num_free_blocks // len(batch.decodes) * pool.block_size)

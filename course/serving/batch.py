@@ -14,7 +14,6 @@ It answers with a `TokenResult` for each token that was sampled.
 from __future__ import annotations
 
 from collections.abc import Sequence as List
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class ScheduledChunk(NamedTuple):
 
     ``start`` counts the tokens whose keys and values are already in the cache, so the chunk's
     queries attend to positions 0 .. start + num_tokens - 1 (causally within the chunk).
-    ``block_table[i]`` holds positions i * block_size .. (i + 1) * block_size - 1; it covers
+    ``block_table[i]`` holds positions i * block_size .. (i + 1) * block_size - 1; in `Batch.chunks` it covers
     every position up to the end of the chunk. It is the sequence's live list: read it while
     the batch runs and do not keep it.
     ``samples`` names the sequences that sample a token from the last position: none inside a
@@ -47,7 +46,6 @@ class BlockCopy(NamedTuple):
     target: int
 
 
-@dataclass(slots=True, eq=False)
 class Batch:
     """One step of one instance. ``step`` numbers the steps of that instance from 0.
 
@@ -57,11 +55,6 @@ class Batch:
     latest, when the first answer ends.
     """
 
-    instance_id: int
-    step: int
-    prompts: list[ScheduledChunk] = field(default_factory=list)
-    decodes: tuple[Sequence, ...] = ()
-    num_decode_context_tokens: int = 0  # tokens that the decodes have in the cache before the (first) step
     swap_out: List[BlockCopy] = ()
     copies: List[BlockCopy] = ()
     swap_in: List[BlockCopy] = ()
@@ -69,15 +62,29 @@ class Batch:
     # for those who count many steps at once:
     ticks: bool = False  # the decodes are all that decode on the instance, and its clock counts their steps
     fresh: List[Sequence] = ()  # those of the decodes that were not in the last batch that ticked
-    leaving: list[Sequence] = field(default_factory=list)  # ended while the batch was still writing their blocks
+    leaving: List[Sequence] = ()  # ended while the batch was still writing their blocks
+
+    def __init__(
+        self,
+        instance_id: int,
+        step: int,
+        prompts: List[ScheduledChunk] = (),
+        decodes: tuple[Sequence, ...] = (),
+        num_decode_context_tokens: int = 0,
+    ) -> None:
+        self.instance_id = instance_id
+        self.step = step
+        self.prompts = prompts
+        self.decodes = decodes
+        self.num_decode_context_tokens = num_decode_context_tokens  # tokens in the cache before the (first) step
 
     @property
     def chunks(self) -> list[ScheduledChunk]:
         """All chunks, decodes first. Positions are those of the step that runs now."""
-        for sequence in self.decodes:
+        for sequence in [*(chunk.sequence for chunk in self.prompts), *self.decodes]:
             sequence._clock.name_blocks(sequence)
         decodes = [ScheduledChunk(s, s.num_computed_tokens, 1, s._block_table, (s,)) for s in self.decodes]
-        return decodes + self.prompts
+        return [*decodes, *self.prompts]
 
     @property
     def num_decodes(self) -> int:
@@ -103,8 +110,7 @@ class Batch:
 class TokenResult(NamedTuple):
     """One sampled token, as far as the control plane needs to know it.
 
-    Every sequence in the ``samples`` of a chunk needs one; for the ``decodes`` of a batch it may be left out where
-    there is nothing to say (not finished, no hash).
+    It may be left out where there is nothing to say: the answer goes on, and there is no hash.
 
     ``finished`` says that the answer ends with this token (end-of-sequence, or the length
     that a trace dictates). ``block_hash`` is the chained hash of the block that this token

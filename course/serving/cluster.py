@@ -277,20 +277,20 @@ class Cluster:
         return actions
 
     def _ask(self, instance: Instance, now_s: float) -> bool:
-        """Let an instance decide; whether it wants to be asked again at once."""
-        decision = instance.schedule(now_s)
-        for sequence, reason in decision.refused:
+        """Let an instance decide; whether it wants to be asked again at once, for its plan only made room."""
+        plan, batch = instance.schedule(now_s)
+        for sequence, reason in plan.refuse:
             self._forget(sequence)
             self._undelivered.append(SequenceEnded(sequence, reason))
             self._undelivered += self._end_request(sequence.request.id, State.REFUSED, reason)
-        if decision.batch:
-            self._undelivered.append(RunBatch(decision.batch))
+        if batch:
+            self._undelivered.append(RunBatch(batch))
             if self.early_transfers and instance.role == "prefill":
-                self._undelivered += self.handovers.start_early(decision.batch, instance, self._decoders, now_s)
-        if decision.wake_at_s is not None:
-            self._asked_for_s.add(decision.wake_at_s)
-            self._undelivered.append(WakeAt(decision.wake_at_s))
-        return decision.ask_again
+                self._undelivered += self.handovers.start_early(batch, instance, self._decoders, now_s)
+        if plan.wake_at_s is not None:
+            self._asked_for_s.add(plan.wake_at_s)
+            self._undelivered.append(WakeAt(plan.wake_at_s))
+        return batch is None and bool(plan.preempt or plan.refuse)
 
     def start_transfers(self, now_s: float) -> list[Action]:
         """Start every transfer for which there is room.

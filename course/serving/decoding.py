@@ -7,7 +7,6 @@ step costs the same for 2 sequences as for 200, and k steps cost no more than on
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from course.serving.pool import BlockPool
@@ -21,17 +20,18 @@ class Decoding(Clock):
     they took since they joined are promised by the pool and get their numbers when somebody asks (`name_blocks`).
     """
 
-    __slots__ = ("_num_offset_tokens", "_pool", "_taking", "covered", "fresh", "members", "newcomers")
+    __slots__ = ("_block_size", "_num_offset_tokens", "_pool", "_taking", "covered", "fresh", "members", "newcomers")
 
     def __init__(self, pool: BlockPool) -> None:
         super().__init__()
         self._pool = pool
+        self._block_size = pool.block_size
         self.members: dict[Sequence, None] = {}
         self.newcomers: dict[Sequence, None] = {}
-        self.fresh: dict[Sequence, None] = {}  # members that no batch has shown yet
+        self.fresh: list[Sequence] = []  # members that no batch has shown yet
         self.covered = 0
         self._num_offset_tokens = 0  # tokens computed by all members, less one per member and step of the clock
-        self._taking: dict[int, int] = {}  # how many members take a block when the clock stands at r modulo its size
+        self._taking = [0] * pool.block_size  # how many members take a block when the clock stands at r modulo its size
 
     def __len__(self) -> int:
         return len(self.members) + len(self.newcomers)
@@ -45,81 +45,63 @@ class Decoding(Clock):
 
     # who decodes
 
-    def add(self, sequence: Sequence, under_way: bool) -> None:
-        """Let a sequence that decodes join, or wait for the end of the step that is under way."""
-        if under_way:
-            self.newcomers[sequence] = None
-            return
+    def add(self, sequence: Sequence) -> None:
+        """Let a sequence that decodes join. While a step is under way it belongs to ``newcomers`` instead."""
+        steps = self.steps
         self.members[sequence] = None
-        self.fresh[sequence] = None
+        self.fresh.append(sequence)
         sequence._clock = self
-        sequence._num_output -= self.steps
-        sequence._num_computed -= self.steps
-        self._num_offset_tokens += sequence._num_computed
-        self._note_taker(sequence, 1)
+        sequence._num_unnamed = 0  # from now on the clock counts them
+        sequence._num_output -= steps
+        sequence._num_computed = offset = sequence._num_computed - steps
+        self._num_offset_tokens += offset
+        self._taking[-offset % self._block_size] += 1
 
     def welcome(self) -> None:
         """No step is under way: newcomers become members."""
         newcomers, self.newcomers = self.newcomers, {}
         for sequence in newcomers:
-            self.add(sequence, under_way=False)
+            self.add(sequence)
 
-    def remove(self, sequence: Sequence) -> None:
-        """Let a sequence go its own way, its counters and its block table brought up to date."""
-        if sequence in self.newcomers:
-            del self.newcomers[sequence]
-            return
-        self.name_blocks(sequence)
-        self._part(sequence)
-
-    def remove_for_good(self, sequence: Sequence) -> None:
-        """The same for one that gives its blocks back: those without a number never get one."""
-        if sequence in self.newcomers:
-            del self.newcomers[sequence]
-            return
-        self._pool.forgive(self.num_unnamed(sequence))
-        self._part(sequence)
-
-    def _part(self, sequence: Sequence) -> None:
+    def remove(self, sequence: Sequence) -> bool:
+        """Let a sequence go its own way, with counters of its own. Whether it was here."""
+        if sequence._clock is not self:
+            return self.newcomers.pop(sequence, self) is None
+        sequence._num_unnamed = self.num_unnamed(sequence)
+        sequence._pool = self._pool
         del self.members[sequence]
-        self.fresh.pop(sequence, None)
-        self._num_offset_tokens -= sequence._num_computed
-        self._note_taker(sequence, -1)
+        if self.fresh and sequence in self.fresh:
+            self.fresh.remove(sequence)
+        offset = sequence._num_computed
+        self._num_offset_tokens -= offset
+        self._taking[-offset % self._block_size] -= 1
         sequence._clock = ALONE
         sequence._num_output += self.steps
-        sequence._num_computed += self.steps
-
-    def _note_taker(self, sequence: Sequence, change: int) -> None:
-        remainder = -sequence._num_computed % self._pool.block_size
-        if count := self._taking.get(remainder, 0) + change:
-            self._taking[remainder] = count
-        else:
-            del self._taking[remainder]
+        sequence._num_computed = offset + self.steps
+        return True
 
     # steps
 
     def bump(self, sequence: Sequence) -> None:
         """One token for one member, beside the clock."""
-        self._note_taker(sequence, -1)
+        offset, size = sequence._num_computed, self._block_size
+        self._taking[-offset % size] -= 1
+        self._taking[(-offset - 1) % size] += 1
         sequence._num_output += 1
-        sequence._num_computed += 1
-        self._note_taker(sequence, 1)
+        sequence._num_computed = offset + 1
         self._num_offset_tokens += 1
-
-    def tick(self, num_steps: int) -> None:
-        """``num_steps`` steps are done. For those after the first, blocks are still to be taken: see `cover`."""
-        self.steps += num_steps
 
     def cover(self, steps: int) -> None:
         """Take the blocks that members need until the clock stands at ``steps``."""
-        size = self._pool.block_size
+        size, taking = self._block_size, self._taking
         first = self.covered % size
         if steps == self.covered + 1:
-            needed = self._taking.get(first, 0)
+            needed = taking[first]
         else:
             rounds, rest = divmod(steps - self.covered, size)
-            needed = rounds * len(self.members)
-            needed += sum([count for r, count in self._taking.items() if (r - first) % size < rest])
+            needed = rounds * len(self.members) + sum(taking[first : first + rest])
+            if first + rest > size:
+                needed += sum(taking[: first + rest - size])
         if needed:
             self._pool.promise(needed)
         self.covered = steps
@@ -132,13 +114,13 @@ class Decoding(Clock):
     @property
     def num_blocks_next(self) -> int:
         """Blocks that the next step takes."""
-        return self._taking.get(self.covered % self._pool.block_size, 0)
+        return self._taking[self.covered % self._block_size]
 
     # blocks
 
     def num_unnamed(self, sequence: Sequence) -> int:
         """Blocks of a member that have no number yet."""
-        unnamed = self._pool.blocks_for(sequence._num_computed + self.covered) - len(sequence._block_table)
+        unnamed = -(-(sequence._num_computed + self.covered) // self._block_size) - len(sequence._block_table)
         return unnamed if unnamed > 0 else 0  # one more has a number already while it takes a step alone
 
     def name_blocks(self, sequence: Sequence) -> None:
@@ -146,11 +128,12 @@ class Decoding(Clock):
         if (count := self.num_unnamed(sequence)) > 0:
             sequence._block_table += self._pool.redeem(count)
 
-    def check_integrity(self) -> int:
-        """Raise AssertionError unless the sums are those of the members. Returns the blocks that are promised."""
-        size = self._pool.block_size
+    def check_integrity(self) -> None:
+        """Raise AssertionError unless the sums are those of the members."""
+        takers = [0] * self._block_size
+        for sequence in self.members:
+            takers[-sequence._num_computed % self._block_size] += 1
         assert all(s._clock is self for s in self.members), "a member goes by another clock"
         assert all(s._clock is ALONE for s in self.newcomers), "a newcomer counts already"
         assert self.num_context_tokens == sum(s.num_computed_tokens for s in self.members), "the context is miscounted"
-        assert self._taking == Counter(-s._num_computed % size for s in self.members), "blocks to take are miscounted"
-        return sum(self.num_unnamed(s) for s in self.members)
+        assert self._taking == takers, "blocks to take are miscounted"

@@ -25,22 +25,23 @@ class Draft:
     )  # fmt: skip
 
     def __init__(self, instance: Instance) -> None:
+        memory = instance.memory
         self._instance = instance
-        self._memory = instance.memory
-        self._pool = instance.memory.pool
+        self._memory = memory
+        self._pool = memory.pool
         self.plan = Plan()  # so far
         self._used: set[Sequence] = set()  # each sequence may appear in a plan once
         self._released: dict[int, int] = {}  # references that the plan's preemptions and copies drop
         self._revived: set[int] = set()  # cached blocks that the plan's admissions bring back into use
         self._priced: tuple[Sequence, int] | None = None  # the last chunk asked for while nothing was added since
         self._price = 0  # in free blocks
-        self._decode_price: int | None = None  # the same of one token for all that decode
-        self.num_free_blocks = self._pool.num_free_blocks
+        self._decode_price: int | None = None  # in free blocks, of one token for all that decode
+        self.num_free_blocks = memory.pool.num_free_blocks
         self.num_tokens = 0
         self._passed: list[Chunk] = []  # the chunks again, where nobody else can change them
         self._is_simple = True  # only chunks, and perhaps all decodes
         self._decodes_all = False
-        self.num_free_host_blocks = self._memory.host.num_free_blocks if self._memory.host else 0
+        self.num_free_host_blocks = memory.host.num_free_blocks if memory.host else 0
 
     def __repr__(self) -> str:
         return f"<draft of a plan: {len(self.plan.chunks)} chunks>"
@@ -50,8 +51,8 @@ class Draft:
         """Sequences that run once the plan is carried out (a prompt with n > 1 counts n)."""
         running, decoding = self._instance.running, self._instance.decoding
         num = len(running)
-        if num > len(decoding):
-            num += sum(s.num_slots - 1 for s in running if s not in decoding)
+        if num > len(decoding.members):
+            num += sum([s.num_slots - 1 for s in running if s._siblings and s not in decoding])
         for sequence, _ in self.plan.chunks:
             if sequence._state is not State.RUNNING:
                 num += sequence.num_slots
@@ -62,34 +63,40 @@ class Draft:
     def vouches_for(self, plan: Plan) -> bool:
         """Whether this plan is the one that was drafted here, entry by entry: it need not be checked again then.
 
-        Asked of the usual kind only, which preempts and refuses nobody.
+        Said of the usual kind only, which preempts and refuses nobody.
         """
         return (
-            self._is_simple
-            and plan is self.plan
-            and plan.chunks == self._passed
+            plan is self.plan
+            and self._is_simple
             and plan.decode_all is self._decodes_all
-            and not (plan.preempt or plan.refuse)
+            and plan.chunks == self._passed
+            and type(plan.holds) is int
+            and plan.holds > 0
             and plan.wake_at_s is None
+            and not (plan.preempt or plan.refuse)
         )
 
     # chunks
 
     def tokens_left(self, sequence: Sequence) -> int:
         """Known tokens still to compute; for a sequence without blocks, those after its cached prefix."""
-        return sequence.num_known_tokens - self._start(sequence)
+        left = sequence._request.num_prompt_tokens + sequence._num_output - sequence._num_computed
+        if not self._pool.prefix_cache or sequence._num_computed or sequence._state is State.RUNNING:
+            return left  # known - computed: both go by the same clock
+        return left - len(self._memory.cached_prefix(sequence)) * self._pool.block_size
 
     def blocks_needed(self, sequence: Sequence, num_tokens: int) -> int:
         """Free blocks that computing ``num_tokens`` more tokens of the sequence takes."""
-        start = self._start(sequence)
-        total = self._pool.blocks_for(start + num_tokens)
+        pool, clock = self._pool, sequence._clock
+        num_tokens += sequence._num_computed + clock.steps
         if sequence._state is State.RUNNING:
-            sequence._clock.name_blocks(sequence)
-            return total - len(sequence._block_table) + (self._block_to_copy(sequence) is not None)
-        if not self._pool.prefix_cache or sequence.is_swapped:
-            return total
+            total = -(-num_tokens // pool.block_size)
+            held = len(sequence._block_table) + clock.num_unnamed(sequence)
+            return total - held + (sequence._request.n > 1 and self._block_to_copy(sequence) is not None)
+        if not pool.prefix_cache or sequence._host_blocks:
+            return -(-num_tokens // pool.block_size)
         hits = self._memory.cached_prefix(sequence)
-        return total - len(hits) + sum(self._is_idle(block) for block in hits)
+        return pool.blocks_for(num_tokens) + sum([self._is_idle(block) for block in hits])
 
     def can_add(self, sequence: Sequence, num_tokens: int, num_spare_blocks: int = 0) -> bool:
         """Whether there are blocks for ``num_tokens`` more tokens of the sequence, and some to spare."""
@@ -116,9 +123,9 @@ class Draft:
         self._used.add(sequence)
         self._priced = None
         if sequence._state is State.RUNNING:
-            if (shared := self._block_to_copy(sequence)) is not None:
+            if sequence._request.n > 1 and (shared := self._block_to_copy(sequence)) is not None:
                 self._released[shared] = self._released.get(shared, 0) + 1
-        elif self._pool.prefix_cache and not sequence.is_swapped:
+        elif self._pool.prefix_cache and not sequence._host_blocks:
             self._revived.update(self._memory.cached_prefix(sequence))
         self.num_free_blocks -= needed
         self.num_tokens += num_tokens
@@ -197,22 +204,19 @@ class Draft:
     def _check(self, sequence: Sequence, verb: str) -> None:
         if not isinstance(sequence, Sequence):
             raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not a sequence")
-        if sequence not in self._instance.running and sequence not in self._instance.waiting:
-            raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not on instance {self._instance.id}")
-        if sequence in self._instance.busy:
+        instance = self._instance
+        if sequence not in instance.running and sequence not in instance.waiting:
+            raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not on instance {instance.id}")
+        if sequence in instance.busy:
             raise PlanError(f"{sequence!r} is in the pipeline already; it can run again when it comes out")
-        if sequence in self._used or (self.plan.decode_all and sequence in self._instance.decoding):
+        if sequence in self._used or (self.plan.decode_all and sequence in instance.decoding):
             raise PlanError(f"{sequence!r} appears twice in one plan")
 
-    def _start(self, sequence: Sequence) -> int:
-        if sequence._num_computed or sequence._state is State.RUNNING or not self._pool.prefix_cache:
-            return sequence.num_computed_tokens
-        return len(self._memory.cached_prefix(sequence)) * self._pool.block_size
-
     def _block_to_copy(self, sequence: Sequence) -> int | None:
-        """The block that the next token goes into while others still hold it at this point of the plan, or None."""
-        if sequence._request.n == 1:
-            return None  # only answers to one prompt share a block that is not full
+        """The block that the next token goes into while others still hold it at this point of the plan, or None.
+
+        Only answers to one prompt share a block that is not full.
+        """
         block = self._memory.block_to_write(sequence)
         if block is None or self._pool.references(block) - self._released.get(block, 0) == 1:
             return None
@@ -223,17 +227,12 @@ class Draft:
         return block not in self._revived and self._pool.references(block) == self._released.get(block, 0)
 
 
-def validate(plan: Plan, instance: Instance, drafted: Draft | None) -> None:
-    """Raise PlanError, naming the sequence and the rule, unless the plan can be carried out on the instance.
-
-    ``drafted`` is the draft that the plan may have come from.
-    """
+def validate(plan: Plan, instance: Instance) -> None:
+    """Raise PlanError, naming the sequence and the rule, unless the plan can be carried out on the instance."""
     if not isinstance(plan, Plan):
         raise PlanError(f"schedule() must return a Plan, it returned {plan!r}")
     if type(plan.holds) is not int or plan.holds < 1:
         raise PlanError(f"a plan holds for at least 1 step, got {plan.holds!r}")
-    if drafted is not None and drafted.vouches_for(plan):
-        return
     _check_entries("chunks", plan.chunks, "Chunk(sequence, num_tokens)")
     _check_entries("preempt", plan.preempt, "Preemption(sequence, swap)")
     _check_entries("refuse", plan.refuse, "Refusal(sequence, reason)")

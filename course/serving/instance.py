@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as List
 from math import inf
 from typing import Literal, get_args
 
 from course.errors import UserError
-from course.serving.assembly import Decision, assemble
+from course.serving.assembly import assemble
 from course.serving.batch import Batch, BlockCopy, TokenResult
 from course.serving.draft import validate
-from course.serving.memory import Memory
+from course.serving.memory import Memory, Reservation
 from course.serving.plan import Plan, Scheduler
 from course.serving.pool import BlockPool
 from course.serving.sequence import Sequence, State
@@ -60,7 +61,7 @@ class Instance:
         self.running: dict[Sequence, None] = {}
         self.decoding = self.memory.decoding  # those of `running` whose last step sampled a token
         self.held: dict[Sequence, None] = {}  # prompt computed, waits to be moved elsewhere
-        self.reserved: dict[int, list[int]] = {}  # by transfer: blocks for what is being moved here
+        self.reserved: dict[int, Reservation] = {}  # by transfer: blocks for what is being moved here
         self.num_pending_tokens = 0  # to compute before everybody here decodes; a prefix that is cached counts
         self.num_stages = num_stages
         self.in_flight: list[Batch] = []
@@ -114,36 +115,35 @@ class Instance:
 
     # a step
 
-    def schedule(self, now_s: float) -> Decision:
-        """Ask the scheduler and carry its plan out. Raises PlanError, with nothing changed, if the plan is invalid."""
+    def schedule(self, now_s: float) -> tuple[Plan, Batch | None]:
+        """Ask the scheduler and carry its plan out. Raises PlanError, with nothing changed, if the plan is invalid.
+
+        Returns the plan and the batch to run, if any.
+        """
         view = self._view
         self.now_s = view.now_s = now_s
         view._draft = None
         plan = self.scheduler.schedule(view)
-        validate(plan, self, view._draft)
-        return self._apply(plan)
-
-    def _apply(self, plan: Plan) -> Decision:
+        if (draft := view._draft) is None or not draft.vouches_for(plan):
+            validate(plan, self)
         for sequence, _ in plan.refuse:
             self.end(sequence, State.REFUSED)
-        batch = Batch(self.id, self._num_steps)
-        if plan.preempt:
-            batch.swap_out = self._preempt(plan)
+        swap_out = self._preempt(plan) if plan.preempt else ()
         # A plan that only preempts still has copies to make: the data plane gets them as a batch without chunks.
-        if not (plan.chunks or batch.swap_out or (plan.decode_all and self.decoding.members)):
-            return Decision(None, plan.refuse, plan.wake_at_s, ask_again=bool(plan.preempt or plan.refuse))
-        assemble(self, plan, batch)
+        if not (plan.chunks or swap_out or (plan.decode_all and self.decoding.members)):
+            return plan, None
+        batch = assemble(self, plan, self._num_steps, swap_out)
         self.in_flight.append(batch)
         self.entry_is_free = False
         if self.num_stages > 1:
             self.busy.update(batch.sequences)
         self._num_steps += 1
-        return Decision(batch, plan.refuse, plan.wake_at_s, ask_again=False)
+        return plan, batch
 
     def _preempt(self, plan: Plan) -> list[BlockCopy]:
         copies: list[BlockCopy] = []
         for sequence, swap in plan.preempt:
-            self._leave(sequence, for_good=not swap)
+            self._leave(sequence)
             if swap:
                 copies += self.memory.swap_out(sequence)
             else:
@@ -162,7 +162,7 @@ class Instance:
         self.decoding.cover(self.decoding.steps + 1)
 
     def complete(
-        self, batch: Batch, results: list[TokenResult], num_steps: int = 1
+        self, batch: Batch, results: List[TokenResult], num_steps: int = 1
     ) -> tuple[list[Sequence], list[Sequence]]:
         """The batch is done. Returns the sequences that ended and those that were forked off.
 
@@ -180,7 +180,7 @@ class Instance:
             self.entry_is_free = True
         else:
             self.busy.difference_update(batch.sequences)
-        if not self.in_flight:
+        if self.memory.host and not self.in_flight:
             self.memory.settle()
         self._count(batch, num_steps)
         decoding = self.decoding
@@ -188,20 +188,22 @@ class Instance:
             decoding.cover(decoding.steps)
         if decoding.newcomers:
             decoding.welcome()
-        if not batch.ticks:
+        if batch.decodes and not batch.ticks:
             self._count_alone(batch)
         forked = self._count_prompts(batch) if batch.prompts else []
-        return [r.sequence for r in results if self._take(r)], forked
+        ended = [result.sequence for result in results if self._take(result)] if results else []
+        return ended, forked
 
     def _count(self, batch: Batch, num_steps: int) -> None:
         if batch.ticks:
-            self.decoding.tick(num_steps)
-            for sequence in list(self._to_publish) if self._to_publish else ():
-                self._publish(sequence)
+            self.decoding.steps += num_steps
+            if self._to_publish:
+                for sequence in list(self._to_publish):
+                    self._publish(sequence)
         if batch.leaving:
             for sequence in batch.leaving:
                 self.memory.drop(sequence)
-            batch.leaving = []
+            batch.leaving = ()
 
     def _count_alone(self, batch: Batch) -> None:
         for sequence in batch.decodes:
@@ -212,29 +214,28 @@ class Instance:
 
     def _count_prompts(self, batch: Batch) -> list[Sequence]:
         forked: list[Sequence] = []
-        for chunk in batch.prompts:
-            sequence = chunk.sequence
+        for sequence, _, num_tokens, _, samples in batch.prompts:
             if sequence._state is not State.RUNNING:
                 continue
-            sequence._num_computed += chunk.num_tokens
-            self.num_pending_tokens -= chunk.num_tokens
-            self.memory.publish(sequence)
-            if len(chunk.samples) > 1:
+            sequence._num_computed += num_tokens
+            self.num_pending_tokens -= num_tokens
+            if self.memory.pool.prefix_cache:
+                self.memory.publish(sequence)
+            if len(samples) > 1:
                 forked += self._fork(sequence)
-            for sample in chunk.samples:
+            for sample in samples:
                 sample._num_output += 1
                 self._join(sample)
         return forked
 
     def _join(self, sequence: Sequence) -> None:
         """A token was sampled: the sequence decodes from now on."""
-        self.decoding.add(sequence, under_way=self._is_ticking)
-        if self.memory.pool.prefix_cache and len(sequence._block_hashes) > sequence._num_published:
+        if self.in_flight and self.in_flight[0].ticks:  # of several in a pipeline, none ticks
+            self.decoding.newcomers[sequence] = None
+        else:
+            self.decoding.add(sequence)
+        if sequence._block_hashes and self.memory.pool.prefix_cache:
             self._publish(sequence)
-
-    @property
-    def _is_ticking(self) -> bool:
-        return bool(self.in_flight) and self.in_flight[0].ticks  # of several in a pipeline, none ticks
 
     def _publish(self, sequence: Sequence) -> None:
         """Publish what is full, and remember whether there is more to come."""
@@ -270,26 +271,23 @@ class Instance:
 
     def end(self, sequence: Sequence, state: State) -> None:
         """Take a sequence out for good. Blocks that a running batch still writes are given back when it is done."""
-        writing = next((b for b in self.in_flight if sequence in b.sequences), None) if self.in_flight else None
         sequence._move_to(state)
-        if sequence in self.waiting:
+        if sequence in self.running:
+            self._leave(sequence)
+        elif sequence in self.waiting:
             del self.waiting[sequence]
             self.num_pending_tokens -= sequence.num_known_tokens - sequence._num_computed
-        self.held.pop(sequence, None)
-        if sequence in self.running:
-            self._leave(sequence, for_good=writing is None)
-        if writing:
-            writing.leaving.append(sequence)
         else:
-            self.memory.drop(sequence)
+            self.held.pop(sequence, None)
+        for batch in self.in_flight:
+            if sequence in batch.sequences:
+                batch.leaving = [*batch.leaving, sequence]
+                return
+        self.memory.drop(sequence)
 
-    def _leave(self, sequence: Sequence, for_good: bool = False) -> None:
+    def _leave(self, sequence: Sequence) -> None:
         del self.running[sequence]
-        if sequence in self.decoding:
-            if for_good:
-                self.decoding.remove_for_good(sequence)
-            else:
-                self.decoding.remove(sequence)
+        if self.decoding.remove(sequence):
             self._to_publish.pop(sequence, None)
         else:
             self.num_pending_tokens -= sequence.num_known_tokens - sequence._num_computed
@@ -297,7 +295,7 @@ class Instance:
     def abandon(self) -> None:
         """The device and its memory are gone: nothing is computed any more."""
         for sequence in list(self.decoding):
-            self.decoding.remove_for_good(sequence)
+            self.decoding.remove(sequence)
         for sequence in self.sequences:
             sequence._forget_computed()
         self.in_flight = []
@@ -345,28 +343,28 @@ class Instance:
                 return False
         return num_blocks <= self.memory.pool.num_free_blocks
 
-    def reserve(self, transfer_id: int, sequence: Sequence, is_early: bool = False) -> list[int]:
+    def reserve(self, transfer_id: int, sequence: Sequence, is_early: bool = False) -> Reservation:
         """Blocks to receive the sequence's computed tokens; ``is_early``: and those that the running step computes."""
-        pool = self.memory.pool
         num_tokens = sequence.num_known_tokens if is_early else sequence._num_computed
-        self.reserved[transfer_id] = pool.allocate(pool.blocks_for(num_tokens))
-        return self.reserved[transfer_id]
+        return self.reserve_blocks(transfer_id, self.memory.pool.blocks_for(num_tokens))
 
-    def reserve_blocks(self, key: int, count: int) -> list[int]:
-        """``count`` more blocks for a sequence that comes piece by piece."""
-        blocks = self.memory.pool.allocate(count)
-        self.reserved.setdefault(key, []).extend(blocks)
-        return blocks
+    def reserve_blocks(self, key: int, count: int) -> Reservation:
+        """``count`` blocks, or more of them for a sequence that comes piece by piece."""
+        if reservation := self.reserved.get(key):
+            reservation.extend(count)
+        else:
+            reservation = self.reserved[key] = Reservation(self.memory.pool, count)
+        return reservation
 
     def cancel_reservation(self, transfer_id: int) -> None:
         """The move did not happen: give the blocks back."""
-        self.memory.pool.release(self.reserved.pop(transfer_id))
+        self.reserved.pop(transfer_id).cancel()
 
     def hand_over(self, transfer_id: int, sequence: Sequence, target: Instance) -> None:
         """Commit a move: the target's copy counts from now on, the blocks here are given back."""
         del self.held[sequence]
         self.memory.let_go(sequence)
-        sequence._block_table = list(target.reserved.pop(transfer_id))  # the transfer keeps a list of its own
+        target.reserved.pop(transfer_id).hand_to(sequence)
         sequence._num_published = 0
         target.running[sequence] = None
         target._join(sequence)
@@ -377,13 +375,12 @@ class Instance:
         self.memory.check_integrity([*self.sequences, *leaving], list(self.reserved.values()))
         for sequence in self.waiting:
             assert sequence.state in (State.WAITING, State.PREEMPTED), f"{sequence!r} is in the waiting queue"
-            assert not sequence._block_table, f"{sequence!r} waits but holds device blocks"
+            assert not (sequence._block_table or sequence._num_unnamed), f"{sequence!r} waits but holds device blocks"
             assert bool(sequence._num_computed) == sequence.is_swapped, f"{sequence!r} has stale counters"
         for sequence in [*self.running, *self.held]:
             assert sequence.state is State.RUNNING, f"{sequence!r} is in the running queue"
-            held, needed = len(sequence._block_table), self.memory.pool.blocks_for(sequence.num_computed_tokens)
-            if sequence in self.decoding.members:
-                held += self.decoding.num_unnamed(sequence)  # without naming them, which would change later numbers
+            held = len(sequence._block_table) + sequence._clock.num_unnamed(sequence)
+            needed = self.memory.pool.blocks_for(sequence.num_computed_tokens)
             assert held >= needed, f"{sequence!r} holds {held} blocks but has computed {needed} blocks' worth"
             left = sequence.num_known_tokens - sequence.num_computed_tokens
             assert left > 0, f"{sequence!r} has nothing left to compute"

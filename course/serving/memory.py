@@ -6,10 +6,12 @@ make. It decides nothing; whether there is room is asked beforehand (`course.ser
 
 from __future__ import annotations
 
+from collections.abc import Sequence as List
+
 from course.serving.batch import BlockCopy
 from course.serving.decoding import Decoding
 from course.serving.pool import BlockPool
-from course.serving.sequence import Sequence
+from course.serving.sequence import ALONE, Sequence
 
 
 class Memory:
@@ -45,9 +47,11 @@ class Memory:
 
     def take_prefix(self, sequence: Sequence) -> None:
         """Start from the cached prefix. All admissions of a step do this before any `grow`, which may evict."""
+        self.num_queried_tokens += sequence.num_known_tokens
+        if not self.pool.prefix_cache:
+            return
         hits = self.cached_prefix(sequence)
         self.pool.share(hits)
-        self.num_queried_tokens += sequence.num_known_tokens
         self.num_hit_tokens += len(hits) * self.pool.block_size
         sequence._block_table = hits
         sequence._num_computed = len(hits) * self.pool.block_size
@@ -55,12 +59,19 @@ class Memory:
 
     def grow(self, sequence: Sequence, num_tokens: int) -> list[BlockCopy]:
         """Blocks for ``num_tokens`` more tokens; the copies that make the last block the sequence's own."""
-        sequence._clock.name_blocks(sequence)
-        copies = self._own(sequence)
-        table = sequence._block_table
-        missing = self.pool.blocks_for(sequence.num_computed_tokens + num_tokens) - len(table)
+        pool = self.pool
+        copies = self._own(sequence) if self._forked else []
+        table, is_alone = sequence._block_table, sequence._clock is ALONE
+        if not is_alone:  # it takes a step beside its clock, which does not count this one's blocks
+            sequence._clock.name_blocks(sequence)
+        missing = pool.blocks_for(sequence.num_computed_tokens + num_tokens) - len(table) - sequence._num_unnamed
         if missing > 0:
-            table += self.pool.allocate(missing)
+            if is_alone:
+                pool.promise(missing)
+                sequence._num_unnamed += missing
+                sequence._pool = pool
+            else:
+                table += pool.allocate(missing)
         return copies
 
     def _own(self, sequence: Sequence) -> list[BlockCopy]:
@@ -90,14 +101,14 @@ class Memory:
         """Blocks for one more token of each sequence that decodes, and the copies that make them its own."""
         copies: list[BlockCopy] = []
         if self._forked:
-            for sequence in self.decoding.members:
-                copies += self._own(sequence)
+            copies = [copy for sequence in self.decoding.members for copy in self._own(sequence)]
         self.decoding.cover(self.decoding.steps + 1)
         return copies
 
     def fork(self, parent: Sequence, sibling: Sequence) -> None:
         """Let ``sibling`` go on from what ``parent`` has computed, in the same blocks."""
         self._forked.update((parent, sibling))
+        parent._clock.name_blocks(parent)
         self.pool.share(parent._block_table)
         sibling._block_table = list(parent._block_table)
         sibling._block_hashes = list(parent._block_hashes)
@@ -124,14 +135,19 @@ class Memory:
 
     def let_go(self, sequence: Sequence) -> None:
         """Give back the sequence's device blocks; its table is the caller's to replace."""
-        self.pool.release(sequence._block_table)
-        self._forked.discard(sequence)
+        if sequence._num_unnamed:
+            self.pool.forgive(sequence._num_unnamed)
+            sequence._num_unnamed = 0
+        if sequence._block_table:
+            self.pool.release(sequence._block_table)
+            self._forked.discard(sequence)
 
     # between device and host
 
     def swap_out(self, sequence: Sequence) -> list[BlockCopy]:
         """Move a sequence's blocks to host memory."""
         assert self.host is not None
+        sequence._clock.name_blocks(sequence)
         targets = self.host.allocate(len(sequence._block_table))
         copies = [BlockCopy(*pair) for pair in zip(sequence._block_table, targets, strict=True)]
         self.let_go(sequence)
@@ -155,8 +171,50 @@ class Memory:
             self.host.release(self._host_blocks_being_read)
             self._host_blocks_being_read = []
 
-    def check_integrity(self, sequences: list[Sequence], reserved: list[list[int]]) -> None:
+    def check_integrity(self, sequences: list[Sequence], reserved: List[Reservation]) -> None:
         """Raise AssertionError unless sequences and reservations account for every block."""
-        self.pool.check_integrity([*(s._block_table for s in sequences), *reserved], self.decoding.check_integrity())
+        self.decoding.check_integrity()
+        unnamed = [s._clock.num_unnamed(s) for s in sequences] + [r.num_unnamed for r in reserved]
+        tables = [*(s._block_table for s in sequences), *(r.named for r in reserved)]
+        self.pool.check_integrity(tables, sum(unnamed))
         if self.host:
             self.host.check_integrity([*(s._host_blocks for s in sequences), self._host_blocks_being_read])
+
+
+class Reservation:
+    """Blocks set aside for keys and values that are on their way. They get numbers when somebody reads them."""
+
+    __slots__ = ("_pool", "named", "num_unnamed")
+
+    def __init__(self, pool: BlockPool, num_blocks: int) -> None:
+        pool.promise(num_blocks)
+        self._pool = pool
+        self.num_unnamed = num_blocks
+        self.named: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.named) + self.num_unnamed
+
+    @property
+    def blocks(self) -> list[int]:
+        """All of them, by number."""
+        if self.num_unnamed:
+            self.named += self._pool.redeem(self.num_unnamed)
+            self.num_unnamed = 0
+        return self.named
+
+    def extend(self, num_blocks: int) -> None:
+        """So many more."""
+        self._pool.promise(num_blocks)
+        self.num_unnamed += num_blocks
+
+    def cancel(self) -> None:
+        """Give all of them back."""
+        self._pool.forgive(self.num_unnamed)
+        self._pool.release(self.named)
+        self.num_unnamed, self.named = 0, []
+
+    def hand_to(self, sequence: Sequence) -> None:
+        """What was expected is there: the blocks are the sequence's from now on."""
+        sequence._pool, sequence._num_unnamed, sequence._block_table = self._pool, self.num_unnamed, self.named
+        self.num_unnamed, self.named = 0, []

@@ -78,7 +78,7 @@ class Migrations:
         """A stage is copied. Returns what follows, and the migration if the sequence is at its target now."""
         migration = self._stages.pop(transfer_id)
         assert migration.transfer
-        migration.num_blocks_copied += len(migration.transfer.target_blocks)
+        migration.num_blocks_copied += migration.transfer.num_blocks
         migration.transfer = None
         if not migration.makes_sense:
             return self._give_up(migration), None
@@ -130,7 +130,7 @@ class Migrations:
             if stage:
                 assert self._stages[stage.id] is migration, "a stage is unknown"
                 reserved = migration.target.reserved[migration.key]
-                assert len(reserved) == migration.num_blocks_copied + len(stage.target_blocks), "blocks are miscounted"
+                assert len(reserved) == migration.num_blocks_copied + stage.num_blocks, "blocks are miscounted"
 
     # inside
 
@@ -164,10 +164,9 @@ class Migrations:
         target, sequence, copied = migration.target, migration.sequence, migration.num_blocks_copied
         if not target.can_allocate(num_blocks):
             return self._give_up(migration)
-        target_blocks = target.reserve_blocks(migration.key, num_blocks)
-        source_blocks = list(sequence.block_table[copied : copied + num_blocks])
+        reservation = target.reserve_blocks(migration.key, num_blocks)
         number = self._new_id()
-        migration.transfer = Transfer(number, sequence, migration.source, target, source_blocks, target_blocks)
+        migration.transfer = Transfer(number, sequence, migration.source, target, reservation, first_block=copied)
         self._stages[number] = migration
         self._wake(target)  # it has less room than its running batch was promised
         return [StartTransfer(migration.transfer)]

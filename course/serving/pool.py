@@ -83,9 +83,11 @@ class BlockPool:
 
     def promise(self, count: int) -> None:
         """Set ``count`` blocks aside whose numbers nobody needs to know yet. Evicts as `allocate` does."""
-        self._make_room(count)
+        used = len(self._used) + self._num_promised + count
+        if used > self.num_blocks or self._cached:
+            self._make_room(count)
         self._num_promised += count
-        if (used := len(self._used) + self._num_promised) > self.peak_used_blocks:
+        if used > self.peak_used_blocks:
             self.peak_used_blocks = used
 
     def redeem(self, count: int) -> list[int]:

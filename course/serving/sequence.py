@@ -9,8 +9,12 @@ sampled exactly when a chunk brings the computed count up to the known count.
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from course.workload.request import Request
+
+if TYPE_CHECKING:
+    from course.serving.pool import BlockPool
 
 
 class State(Enum):
@@ -47,8 +51,16 @@ class Clock:
     def __init__(self) -> None:
         self.steps = 0
 
+    def num_unnamed(self, sequence: Sequence) -> int:
+        """Blocks that the sequence holds and that have no number yet: a pool has promised them."""
+        return sequence._num_unnamed
+
     def name_blocks(self, sequence: Sequence) -> None:
         """Bring the block table of the sequence up to date."""
+        if sequence._num_unnamed:
+            assert sequence._pool
+            sequence._block_table += sequence._pool.redeem(sequence._num_unnamed)
+            sequence._num_unnamed = 0
 
 
 ALONE = Clock()
@@ -67,7 +79,8 @@ class Sequence:
 
     __slots__ = (
         "_block_hashes", "_block_table", "_clock", "_host_blocks", "_num_computed", "_num_output",
-        "_num_preemptions", "_num_published", "_rank", "_request", "_sample", "_siblings", "_state",
+        "_num_preemptions", "_num_published", "_num_unnamed", "_pool", "_rank", "_request", "_sample", "_siblings",
+        "_state",
     )  # fmt: skip
 
     def __init__(self, request: Request, rank: int, sample: int = 0) -> None:
@@ -80,6 +93,8 @@ class Sequence:
         self._num_output = 0
         self._num_preemptions = 0
         self._num_published = 0
+        self._pool: BlockPool | None = None  # where its blocks are, if some of them have no number yet
+        self._num_unnamed = 0  # these, unless the clock counts them
         self._block_table: list[int] = []
         self._host_blocks: list[int] = []
         self._block_hashes = list(request.prefix_hashes)
@@ -182,7 +197,6 @@ class Sequence:
 
     def _forget_computed(self) -> None:
         """Everything must be computed again: no block is held any more."""
-        self._num_computed = 0
-        self._num_published = 0
+        self._num_computed = self._num_published = self._num_unnamed = 0
         self._block_table = []
         self._host_blocks = []

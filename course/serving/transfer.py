@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as List
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from course.serving.actions import Action, StartTransfer, StopTransfer, Transfer
 from course.serving.batch import Batch
@@ -12,8 +12,7 @@ from course.serving.routers import Router, choose
 from course.serving.sequence import Sequence
 
 
-@dataclass(slots=True)
-class _Wait:
+class _Wait(NamedTuple):
     """A held sequence that waits for a place: where its blocks are, and which attempt comes next."""
 
     source: Instance
@@ -63,13 +62,15 @@ class Handovers:
     def start(self, takers: List[Instance], now_s: float) -> list[StartTransfer]:
         """Start every move for which one of ``takers`` has room."""
         actions: list[StartTransfer] = []
-        while self.waiting and now_s >= self._not_before_s:
-            sequence, wait = next(iter(self.waiting.items()))
-            with_room = [i for i in takers if i is not wait.source and i.can_reserve(sequence)]
+        waiting = self.waiting
+        while waiting and now_s >= self._not_before_s:
+            sequence = next(iter(waiting))
+            wait = waiting[sequence]
+            with_room = [i for i in takers if i.can_reserve(sequence) and i is not wait.source]
             if not with_room:
                 break
             target = choose(self.router, with_room, sequence, now_s)
-            del self.waiting[sequence]
+            del waiting[sequence]
             actions.append(self._start(sequence, wait.source, target, wait.attempt))
         return actions
 
@@ -93,9 +94,7 @@ class Handovers:
         self, sequence: Sequence, source: Instance, target: Instance, attempt: int, is_early: bool = False
     ) -> StartTransfer:
         number = self.new_id()
-        target_blocks = target.reserve(number, sequence, is_early)
-        source_blocks = sequence._block_table[: len(target_blocks)]
-        transfer = Transfer(number, sequence, source, target, source_blocks, target_blocks, attempt)
+        transfer = Transfer(number, sequence, source, target, target.reserve(number, sequence, is_early), attempt)
         transfer.is_early = is_early
         self.transfers[number] = transfer
         return StartTransfer(transfer)

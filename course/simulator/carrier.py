@@ -41,7 +41,7 @@ class Carrier:
     def start(self, action: StartTransfer, now_s: float) -> None:
         """Send whole blocks, the last one too if it is not full."""
         transfer = action.transfer
-        num_tokens = len(transfer.source_blocks) * transfer.source.memory.pool.block_size
+        num_tokens = transfer.num_blocks * transfer.source.memory.pool.block_size
         took_s, until_s = self._prefills.pop(transfer.sequence, (0.0, now_s))
         self.network.start(
             transfer.id,

@@ -29,8 +29,7 @@ class CostEstimator:
     ) -> float:
         """Seconds of such a step; its prompt tokens are those of one prompt."""
         nobody = cast(Any, None)  # cost models read numbers only
-        batch = Batch(instance.id, 0, decodes=(nobody,) * num_decodes, num_decode_context_tokens=num_context_tokens)
-        if num_prompt_tokens:
-            batch.prompts.append(ScheduledChunk(nobody, prompt_start, num_prompt_tokens, [], ()))
+        prompts = [ScheduledChunk(nobody, prompt_start, num_prompt_tokens, [], ())] if num_prompt_tokens else []
+        batch = Batch(instance.id, 0, prompts, (nobody,) * num_decodes, num_context_tokens)
         cost = self._cost[instance.id] if isinstance(self._cost, Mapping) else self._cost
         return cost.batch_s(batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import sqrt
 from typing import Protocol
 
@@ -29,29 +28,22 @@ class StagedCostModel(CostModel, Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
 class Run:
     """Steps of one instance. Step k, counted from 1, ends at ``time_s(k)``; ``done`` are over, ``end`` are planned."""
 
-    batch: Batch
-    origin_s: float
-    first_s: float
-    growth_s: float
-    done: int = 0
-    end: int = 0
-    end_s: float = 0.0  # when the step ``end`` ends
+    __slots__ = ("batch", "done", "end", "end_s", "first_s", "growth_s", "next_s", "origin_s")
 
-    @classmethod
-    def of(cls, batch: Batch, cost: CostModel, now_s: float, last: Run | None) -> Run:
-        """The steps of that batch from now on: a new run, or more of the last one where its series goes on."""
-        if not batch.only_decodes:
-            return cls(batch, now_s, cost.batch_s(batch), 0.0)
-        if last and last._continues_as(batch, now_s):
-            last.batch = batch
-            return last
-        return cls(batch, now_s, *cost.decode_series_s(batch))
+    def __init__(self, batch: Batch, origin_s: float, first_s: float, growth_s: float = 0.0) -> None:
+        self.batch = batch
+        self.origin_s = origin_s
+        self.first_s = first_s
+        self.growth_s = growth_s
+        self.done = 0
+        self.end = 0
+        self.end_s = 0.0  # when the step ``end`` ends
+        self.next_s = 0.0  # before that no further step ends
 
-    def _continues_as(self, batch: Batch, now_s: float) -> bool:
+    def continues_as(self, batch: Batch, now_s: float) -> bool:
         """Whether a batch that only decodes is the next step of this series: the same sequences, without a pause."""
         return (
             self.end_s == now_s
@@ -66,13 +58,16 @@ class Run:
         return self.origin_s + step * self.first_s + (step * (step - 1) // 2) * self.growth_s
 
     def last_step_by(self, now_s: float) -> int:
-        """The last step from ``done`` to ``end`` that is over by now."""
+        """The last step from ``done`` to ``end`` that is over by now. Notes when the one after it ends."""
+        if now_s < self.next_s:
+            return self.done
         step = self._estimate(now_s - self.origin_s)
         step = min(max(step, self.done), self.end)
-        while step < self.end and self.time_s(step + 1) <= now_s:
+        while (next_s := self.time_s(step + 1)) <= now_s and step < self.end:
             step += 1
-        while step > self.done and self.time_s(step) > now_s:
-            step -= 1
+        while step > self.done and (time_s := self.time_s(step)) > now_s:
+            step, next_s = step - 1, time_s
+        self.next_s = next_s
         return step
 
     def _estimate(self, passed_s: float) -> int:

@@ -8,6 +8,7 @@ under way. The times of all steps follow from one formula, so runs of many steps
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as List
 from heapq import heappop, heappush
@@ -28,7 +29,7 @@ from course.simulator.network import Network
 from course.simulator.run import CostModel, Run, StagedCostModel
 from course.workload.request import Request, Workload
 
-_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}  # by the value of a state
 Event = list[Any]  # time in seconds, rank, number, handler (None: not wanted any more), arguments
 
 
@@ -37,6 +38,7 @@ class Lane:
 
     def __init__(self, instance: Instance, cost: CostModel) -> None:
         self.instance = instance
+        self.decoding = instance.decoding
         self.cost = cost
         self.run: Run | None = None  # a finished run stays, for the next may continue its series
         self.end: Event | None = None  # of that run
@@ -80,6 +82,7 @@ class VirtualDriver:
         self.lanes: dict[int, Lane] = {}  # by instance id
         self._long: dict[Lane, None] = {}  # those with several steps before their next end
         self._events: list[Event] = []  # a heap
+        self._at_once: deque[tuple[Callable[..., list[Action]], tuple[Any, ...]]] = deque()  # last of this instant
         self._num_pushed = 0
         self._carry: dict[type, Callable[[Any, float], None]] = {
             RunBatch: self._start,
@@ -108,23 +111,30 @@ class VirtualDriver:
         self._check_block_size(workload)
         self._lengths = workload.output_lengths
         self._let_arrive(workload.requests)
-        events, cluster = self._events, self.cluster
-        while events:
-            if events[0][3] is None:
-                heappop(events)
-                continue
-            now_s = events[0][0]
+        events, cluster, at_once = self._events, self.cluster, self._at_once
+        while events or at_once:
+            if not at_once:
+                if events[0][3] is None:
+                    heappop(events)
+                    continue
+                now_s = events[0][0]
             if self._long:
                 self._catch_up(now_s)
-            while events and events[0][0] == now_s:  # everything of one instant, then decide once
-                _, _, _, handler, arguments = heappop(events)
-                if handler is None:
+            while True:  # everything of one instant, then decide once
+                if events and events[0][0] == now_s:
+                    _, _, _, handler, arguments = heappop(events)
+                    if handler is None:
+                        continue
+                elif at_once:
+                    handler, arguments = at_once.popleft()
+                elif cluster.handovers.waiting and (actions := cluster.start_transfers(now_s)):
+                    self._carry_out(actions, now_s)  # may take no time at all
                     continue
+                else:
+                    break
                 self.num_events += 1
                 if actions := handler(*arguments, now_s):
                     self._carry_out(actions, now_s)
-                if cluster.handovers.waiting and not (events and events[0][0] == now_s):
-                    self._carry_out(cluster.start_transfers(now_s), now_s)  # may take no time at all
             if actions := cluster.decide(now_s):
                 self._carry_out(actions, now_s)
             if self.after_event:
@@ -168,8 +178,10 @@ class VirtualDriver:
     def _transfer(self, action: StartTransfer, now_s: float) -> None:
         transfer = action.transfer
         self.num_tokens_moved += transfer.sequence.num_computed_tokens
-        seconds = self.transfer_s_per_block * len(transfer.source_blocks)
-        self.at(now_s + seconds, self.cluster.on_transfer_done, transfer.id)
+        if seconds := self.transfer_s_per_block * transfer.num_blocks:
+            self.at(now_s + seconds, self.cluster.on_transfer_done, transfer.id)
+        else:
+            self._at_once.append((self.cluster.on_transfer_done, (transfer.id,)))
 
     def _wake_at(self, action: WakeAt, now_s: float) -> None:
         self.at(action.time_s, self.cluster.on_timer)
@@ -179,11 +191,11 @@ class VirtualDriver:
         if self._carrier:
             self._carrier.forget(sequence)
         if record := self._answering.pop(sequence, None):
-            cast(TokenTimes, record.token_times_s).stop(sequence.num_output_tokens)
+            record.token_times_s.stop(sequence.num_output_tokens)
         else:
             record = self.recorder.record(*sequence.id)
-        record.num_preemptions = sequence.num_preemptions
-        record.outcome, record.end_s, record.error = _OUTCOMES[sequence.state.value], now_s, reason
+        record.num_preemptions = sequence._num_preemptions
+        record.outcome, record.end_s, record.error = _OUTCOMES[sequence._state._value_], now_s, reason
 
     # runs
 
@@ -200,45 +212,50 @@ class VirtualDriver:
         batch = action.batch
         lane = self._lane_of(batch.instance_id)
         for sequence in batch.fresh:
-            self._begin_decoding(sequence, lane)
+            self._follow(self._times_of(sequence), sequence, lane)
         if lane.instance.num_stages > 1:
             self._enter_pipeline(batch, lane, now_s)
             return
-        run = lane.run = Run.of(batch, lane.cost, now_s, lane.run)
+        run = lane.run
+        if not batch.only_decodes:
+            run = lane.run = Run(batch, now_s, lane.cost.batch_s(batch))
+        elif run and run.continues_as(batch, now_s):
+            run.batch = batch
+        else:
+            run = lane.run = Run(batch, now_s, *lane.cost.decode_series_s(batch))
         lane.started_s = now_s
         num_steps = 1
         if batch.holds > 1 and not self.single_step:
-            num_steps = min(batch.holds, self._first_end(lane) - lane.log.num_steps)
+            num_steps = min(batch.holds, self._first_end(lane) - lane.decoding.steps)
         self._end_after(lane, run, num_steps)
 
-    def _begin_decoding(self, sequence: Sequence, lane: Lane) -> None:
+    def _follow(self, times_s: TokenTimes, sequence: Sequence, lane: Lane) -> None:
         """From now on its tokens are those of the lane's steps, until it ends."""
-        times_s = self._note_steps(sequence)
+        if times_s.is_open:
+            times_s.stop(sequence.num_output_tokens)
         times_s.follow(lane.log)
-        left = self._lengths[sequence.request.id] - len(times_s)
+        left = self._lengths[sequence._request.id] - len(times_s)
         heappush(lane.ends, (lane.log.num_steps + left, self._num_pushed, sequence))
         self._num_pushed += 1
 
-    def _note_steps(self, sequence: Sequence) -> TokenTimes:
-        """Its tokens so far, those of the decode steps that it has been following included."""
-        if record := self._answering.get(sequence):
-            times_s = cast(TokenTimes, record.token_times_s)
-            times_s.stop(sequence.num_output_tokens)
-        else:
-            record = self._answering[sequence] = self.recorder.record(*sequence.id)
-            times_s = record.token_times_s = TokenTimes()
-        return times_s
+    def _times_of(self, sequence: Sequence) -> TokenTimes:
+        """When its tokens came out."""
+        if (record := self._answering.get(sequence)) is None:
+            record = self._answering[sequence] = self.recorder.record(sequence._request.id, sequence._sample)
+            record.token_times_s = TokenTimes()
+        return record.token_times_s
 
     def _first_end(self, lane: Lane) -> int:
         """The step at which the first of those that decode ends; who has left since is forgotten."""
-        while not self._still_ends(*lane.ends[0], lane):
-            heappop(lane.ends)
-        return lane.ends[0][0]
+        ends = lane.ends
+        while not self._still_ends(ends[0], lane):
+            heappop(ends)
+        return ends[0][0]
 
-    def _still_ends(self, step: int, _: int, sequence: Sequence, lane: Lane) -> bool:
-        if sequence not in lane.instance.decoding.members:
-            return False
-        return step - lane.log.num_steps == self._lengths[sequence.request.id] - sequence.num_output_tokens
+    def _still_ends(self, end: tuple[int, int, Sequence], lane: Lane) -> bool:
+        """Whether the sequence decodes on the lane's instance, and is as far as it was expected to be."""
+        step, _, sequence = end
+        return sequence._clock is lane.decoding and step == self._lengths[sequence._request.id] - sequence._num_output
 
     def _cut_short(self, action: CutShort, now_s: float) -> None:
         lane = self.lanes[action.instance_id]
@@ -248,12 +265,13 @@ class VirtualDriver:
             self._end_after(lane, run, 1)
 
     def _end_after(self, lane: Lane, run: Run, num_steps: int) -> None:
-        run.end = run.done + num_steps
-        run.end_s = run.time_s(run.end)
+        run.end = end = run.done + num_steps
+        run.end_s = run.time_s(end)
         lane.end = [run.end_s, 0, self._num_pushed, self._finish, (lane, run)]
         heappush(self._events, lane.end)
         self._num_pushed += 1
         if num_steps > 1:
+            run.next_s = 0.0
             self._long[lane] = None
         else:
             self._long.pop(lane, None)
@@ -262,7 +280,7 @@ class VirtualDriver:
         """Before anything of this instant happens, count the steps that are done by now."""
         for lane in list(self._long):
             run = lane.run
-            if run is None or run.end_s <= now_s or run.batch not in lane.instance.in_flight:
+            if run is None or now_s < run.next_s or run.end_s <= now_s or run.batch not in lane.instance.in_flight:
                 continue
             step = run.last_step_by(now_s)
             if (num_steps := step - run.done) > 0:
@@ -285,10 +303,10 @@ class VirtualDriver:
         num_steps = run.end - run.done
         results: list[TokenResult] = []
         if batch.ticks:
-            last = lane.log.num_steps + num_steps
-            while lane.ends and lane.ends[0][0] <= last:
-                end = heappop(lane.ends)
-                if self._still_ends(*end, lane):
+            ends, last = lane.ends, lane.log.num_steps + num_steps
+            while ends and ends[0][0] <= last:
+                end = heappop(ends)
+                if self._still_ends(end, lane):
                     results.append(TokenResult(end[2], finished=True))
             lane.log.add(run, run.done + 1, num_steps)
         run.done = run.end
@@ -301,21 +319,30 @@ class VirtualDriver:
         return self.cluster.on_batch_done(batch, results, now_s, num_steps)
 
     def _sampled(self, batch: Batch, now_s: float) -> list[TokenResult]:
-        """The tokens of a step that no log of decode steps tells of."""
+        """Note the tokens of a step that no log of decode steps tells of. Returns the last tokens of answers."""
         results: list[TokenResult] = []
         if not batch.ticks:
+            lane = self.lanes[batch.instance_id]
             for sequence in batch.decodes:
                 if not sequence.is_ended:
-                    results.append(self._sample(sequence, now_s))
-                    self._begin_decoding(sequence, self.lanes[batch.instance_id])
+                    times_s = self._sample(sequence, now_s, results)
+                    if lane.instance.num_stages == 1:
+                        self._follow(times_s, sequence, lane)
         for chunk in batch.prompts:
-            results += [self._sample(sequence, now_s) for sequence in chunk.samples if not sequence.is_ended]
+            for sequence in chunk.samples:
+                if not sequence.is_ended:
+                    self._sample(sequence, now_s, results)
         return results
 
-    def _sample(self, sequence: Sequence, now_s: float) -> TokenResult:
-        times_s = self._note_steps(sequence)
+    def _sample(self, sequence: Sequence, now_s: float, results: list[TokenResult]) -> TokenTimes:
+        """Note a token, and in ``results`` if it is the last one."""
+        times_s = self._times_of(sequence)
+        if times_s.is_open:
+            times_s.stop(sequence.num_output_tokens)
         times_s.append(now_s)
-        return TokenResult(sequence, finished=len(times_s) >= self._lengths[sequence.request.id])
+        if len(times_s) >= self._lengths[sequence._request.id]:
+            results.append(TokenResult(sequence, finished=True))
+        return times_s
 
     # pipelines
 

@@ -97,7 +97,7 @@ def finish(machine: Instance, batch: Batch, last: tuple[Sequence, ...] = ()) -> 
 def run(machine: Instance, plan: Plan, now_s: float = 0.0) -> Batch:
     """Carry one plan out on an instance with a `Scripted` scheduler, from decision to result."""
     machine.scheduler.plans.append(plan)
-    batch = machine.schedule(now_s).batch
+    batch = machine.schedule(now_s)[1]
     assert batch is not None
     machine.check_integrity()
     finish(machine, batch)
@@ -121,10 +121,9 @@ class Steps:
     def step(self) -> dict[int, int]:
         """Decide and run one batch; sequences that preemption or refusal took away are noted."""
         running = list(self.machine.running)
-        decision = self.machine.schedule(0.0)
+        plan, self.batch = self.machine.schedule(0.0)
         self.preempted += [s.request.id for s in running if s.state is State.PREEMPTED]
-        self.refused += [sequence.request.id for sequence, _ in decision.refused]
-        self.batch = decision.batch
+        self.refused += [sequence.request.id for sequence, _ in plan.refuse]
         if self.batch is None:
             return {}
         told = {chunk.sequence.request.id: chunk.num_tokens for chunk in self.batch.chunks}

@@ -72,7 +72,7 @@ def test_taichi_counts_the_tokens_that_decodes_take_from_a_chunk():
     router, cluster = taichi(8, 8)
     machine = cluster.instances[0]
     queue(machine, *(request(k, 2) for k in range(3)))
-    finish(machine, machine.schedule(0.0).batch)
+    finish(machine, machine.schedule(0.0)[1])
     (arriving,) = queue(instance(Scripted()), request(9, 12))
     full = 0.002 + 5e-4 + 3e-4
     assert router.time_to_first_token_s(machine, arriving) == pytest.approx(2 * full + 0.002 + 2e-4 + 3e-4)
@@ -109,7 +109,7 @@ def test_taichi_moves_the_longest_answer_out_and_back_when_its_slack_is_gone():
     p_heavy, d_heavy = cluster.instances.values()
     queue(d_heavy, request(0, 12, 30), request(1, 16, 30))
     while any(s.num_output_tokens < 6 for s in d_heavy.sequences):
-        finish(d_heavy, d_heavy.schedule(0.0).batch)
+        finish(d_heavy, d_heavy.schedule(0.0)[1])
     first, second = d_heavy.decoding
     assert first.num_output_tokens > second.num_output_tokens
     for sequence in (first, second):
@@ -242,7 +242,7 @@ def test_llumnix_sends_arrivals_where_memory_lasts_longest():
     assert router.choose([first, second], arriving, 0.0) is second
     for machine, prompts in ((second, 4), (first, 1)):
         queue(machine, *(request(10 * machine.id + k, 8) for k in range(prompts)))
-        finish(machine, machine.schedule(0.0).batch)
+        finish(machine, machine.schedule(0.0)[1])
     assert router.freeness(first) == (80 - 8) / 1
     assert router.freeness(second) == (160 - 4 * 8) / 4
     assert router.choose([first, second], arriving, 0.0) is first
@@ -251,7 +251,7 @@ def test_llumnix_sends_arrivals_where_memory_lasts_longest():
 def test_llumnix_counts_the_head_of_the_queue_and_room_for_priority():
     machine = instance(num_blocks=20, id=0)
     queue(machine, request(0, 8, priority=1), request(1, 8))
-    finish(machine, machine.schedule(0.0).batch)
+    finish(machine, machine.schedule(0.0)[1])
     queue(machine, request(2, 30), request(3, 30), rank=2)
     assert Llumnix().freeness(machine) == (80 - 16 - 30) / 2
     assert Llumnix(headroom_tokens=10).freeness(machine) == (80 - 16 - 30 - 10) / 2
@@ -260,16 +260,16 @@ def test_llumnix_counts_the_head_of_the_queue_and_room_for_priority():
 def test_llumnix_moves_the_shortest_without_priority_only_if_that_evens_out():
     source, target = instance(num_blocks=20, id=0), instance(num_blocks=20, id=1)
     queue(source, request(0, 4, priority=1), request(1, 12), request(2, 8))
-    finish(source, source.schedule(0.0).batch)
+    finish(source, source.schedule(0.0)[1])
     router = Llumnix(migrate_below=50)
     (move,) = router.rebalance([source, target], 0.0)
     assert (move.sequence.request.id, move.target, move.live) == (2, target, True)
     assert not list(Llumnix(migrate_below=10).rebalance([source, target], 0.0)), "free enough"
     queue(target, request(3, 4))
     assert not list(router.rebalance([source, target], 0.0)), "somebody waits there"
-    finish(target, target.schedule(0.0).batch)
+    finish(target, target.schedule(0.0)[1])
     queue(target, request(4, 60))
-    finish(target, target.schedule(0.0).batch)
+    finish(target, target.schedule(0.0)[1])
     assert not list(router.rebalance([source, target], 0.0)), "it would only change places with its problem"
 
 

@@ -17,9 +17,9 @@ from tests.serving.helpers import Scripted, finish, instance, queue, request, ru
 
 def decide(machine: Instance, plan: Any, now_s: float = 0.0) -> Any:
     machine.scheduler.plans.append(plan)
-    decision = machine.schedule(now_s)
+    _, batch = machine.schedule(now_s)
     machine.check_integrity()
-    return decision
+    return batch
 
 
 # plans that are no plans
@@ -47,14 +47,14 @@ def test_an_entry_of_the_wrong_shape_is_named(field: str, how: str):
     value: Any = {"bare": [sequence], "short": [(sequence,)], "none": None, "number": [3]}[how]
     with pytest.raises(PlanError, match=rf"{field}.*(Chunk|Preemption|Refusal)"):
         decide(machine, Plan(**{field: value}))
-    assert decide(machine, Plan([Chunk(sequence, 4)])).batch
+    assert decide(machine, Plan([Chunk(sequence, 4)]))
 
 
 def test_a_preemption_may_be_written_as_a_pair():
     machine = instance(Scripted())
     (sequence,) = queue(machine, request(5, 4))
     run(machine, Plan([(sequence, 4)]))  # type: ignore[list-item]
-    assert decide(machine, Plan(preempt=[(sequence, False)])).ask_again  # type: ignore[list-item]
+    assert decide(machine, Plan(preempt=[(sequence, False)])) is None  # type: ignore[list-item]
     assert sequence.state is State.PREEMPTED
 
 
@@ -96,8 +96,8 @@ def test_a_plan_that_only_swaps_out_runs_a_batch_of_copies():
 def test_a_refused_request_leaves_the_queue():
     machine = instance(Scripted())
     first, second = queue(machine, request(0, 8), request(1, 8))
-    decision = decide(machine, Plan([Chunk(second, 8)], refuse=[Refusal(first, "too old")]))
-    assert decision.refused == [(first, "too old")]
+    batch = decide(machine, Plan([Chunk(second, 8)], refuse=[Refusal(first, "too old")]))
+    assert [chunk.sequence for chunk in batch.chunks] == [second]
     assert first.state is State.REFUSED
     assert not machine.waiting
 
@@ -106,7 +106,7 @@ def test_an_answer_ends_at_its_limit_or_where_the_data_plane_says():
     machine = instance(Scripted())
     first, second = queue(machine, request(0, 4, 2), request(1, 4, 9))
     run(machine, Plan([Chunk(first, 4), Chunk(second, 4)]))
-    batch = decide(machine, Plan([Chunk(first, 1), Chunk(second, 1)])).batch
+    batch = decide(machine, Plan([Chunk(first, 1), Chunk(second, 1)]))
     assert finish(machine, batch, last=(second,)) == [first, second]
     assert machine.memory.pool.num_used_blocks == 0
 
@@ -122,7 +122,7 @@ def test_a_batch_that_does_not_run_cannot_be_completed():
 def test_blocks_of_a_cancelled_sequence_stay_reserved_while_its_batch_writes_them():
     machine = instance(Scripted())
     first, second = queue(machine, request(0, 8), request(1, 8))
-    batch = decide(machine, Plan([Chunk(first, 8), Chunk(second, 8)])).batch
+    batch = decide(machine, Plan([Chunk(first, 8), Chunk(second, 8)]))
     machine.end(first, State.CANCELLED)
     machine.check_integrity()
     assert machine.memory.pool.num_used_blocks == 4
@@ -147,7 +147,7 @@ def test_a_prompt_cancelled_while_it_would_fork_forks_nothing():
     machine = instance(Scripted())
     (parent,) = queue(machine, request(0, 6, n=3))
     siblings = parent._siblings
-    batch = decide(machine, Plan([Chunk(parent, 6)])).batch
+    batch = decide(machine, Plan([Chunk(parent, 6)]))
     for each in (parent, *siblings):
         machine.end(each, State.CANCELLED)
     assert machine.complete(batch, [TokenResult(s) for s in (parent, *siblings)]) == ([], [])

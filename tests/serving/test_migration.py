@@ -99,7 +99,7 @@ def test_a_live_move_copies_in_stages_and_loses_no_token():
     recorder = driver.run(served)
     assert_all_served(recorder, served)
     assert_empty(cluster)
-    assert [len(t.source_blocks) for t in stages] == [5, 2, 1], "5 full blocks; 2 more meanwhile; then the last"
+    assert [t.num_blocks for t in stages] == [5, 2, 1], "5 full blocks; 2 more meanwhile; then the last"
     assert {t.target.id for t in stages} == {1}
     gaps = gaps_of(recorder, 0)
     assert max(gaps) < 2e-3 * 1 + 2 * 2.2e-3, "it stood still for the last block only"
@@ -110,7 +110,7 @@ def test_a_move_that_is_not_live_stops_for_the_whole_copy():
     driver = checking_driver(cluster, transfer_s_per_block=2e-3)
     stages = transfers_of(driver)
     recorder = driver.run(workload(request(0, 16, 80)))
-    assert [len(t.source_blocks) for t in stages] == [6]
+    assert [t.num_blocks for t in stages] == [6]
     assert max(gaps_of(recorder, 0)) > 6 * 2e-3
 
 
@@ -125,7 +125,7 @@ def test_a_link_that_is_slower_than_the_answer_grows_ends_the_move():
     stages = transfers_of(driver)
     served = workload(request(0, 16, 400))
     assert_all_served(driver.run(served), served)
-    assert [len(t.source_blocks) for t in stages] == [5, 6], "more is left after each stage than before"
+    assert [t.num_blocks for t in stages] == [5, 6], "more is left after each stage than before"
     assert_empty(cluster)
 
 

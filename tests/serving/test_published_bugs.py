@@ -67,7 +67,7 @@ def test_a_block_is_not_found_while_the_batch_that_fills_it_runs():
     machine = caching()
     first, second = queue(machine, prompt(0, 8), prompt(1, 9))
     machine.scheduler.plans.append(Plan([Chunk(first, 8), Chunk(second, 9)]))
-    batch = machine.schedule(0.0).batch
+    batch = machine.schedule(0.0)[1]
     assert [chunk.start for chunk in batch.chunks] == [0, 0]
     assert not set(first.block_table) & set(second.block_table)
     finish(machine, batch)
@@ -96,7 +96,7 @@ def test_an_answer_is_found_by_the_next_prompt_of_the_conversation():
     for known in range(7, 12):  # a token is known after each step
         size = 6 if known == 7 else 1
         machine.scheduler.plans.append(Plan([Chunk(first, size)]))
-        batch = machine.schedule(0.0).batch
+        batch = machine.schedule(0.0)[1]
         completed = hashes[known // BLOCK - 1] if known % BLOCK == 0 else None
         machine.complete(batch, [TokenResult(first, block_hash=completed)])
         machine.check_integrity()
@@ -112,7 +112,7 @@ def test_a_hash_that_comes_without_those_before_it_is_not_believed():
     (first,) = queue(machine, request(0, 7))
     for size in (7, 1):
         machine.scheduler.plans.append(Plan([Chunk(first, size)]))
-        batch = machine.schedule(0.0).batch
+        batch = machine.schedule(0.0)[1]
         machine.complete(batch, [TokenResult(first, block_hash=12345)])
     (second,) = queue(machine, Request(1, 0.0, 8, 1, prefix_hashes=(12345, 6)))
     (chunk,) = run(machine, Plan([Chunk(second, 8)])).chunks
@@ -148,7 +148,7 @@ def test_a_chunk_attends_to_what_is_computed_and_to_itself_and_no_further(sizes:
     done = 0
     for size in sizes:
         machine.scheduler.plans.append(Plan([Chunk(sequence, size)]))
-        batch = machine.schedule(0.0).batch
+        batch = machine.schedule(0.0)[1]
         (chunk,) = batch.chunks
         assert (chunk.start, chunk.num_tokens) == (done, size)
         assert len(chunk.block_table) == -(-(done + size) // BLOCK), "blocks up to the chunk's end, none beyond"
@@ -165,7 +165,7 @@ def test_the_last_partial_chunk_samples_once():
     (sequence,) = queue(machine, request(0, 10, 3))
     samples = []
     while not sequence.is_ended:
-        batch = machine.schedule(0.0).batch
+        batch = machine.schedule(0.0)[1]
         samples.append(sum(len(chunk.samples) for chunk in batch.chunks))
         finish(machine, batch)
     assert samples == [0, 0, 1, 1, 1]

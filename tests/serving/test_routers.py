@@ -105,11 +105,11 @@ def test_least_pending_tokens_counts_what_is_left_of_prompts():
     (arriving,) = queue(instance(Scripted()), request(3, 4))
     assert (first.num_pending_tokens, second.num_pending_tokens) == (20, 13)
     assert LeastPendingTokens().choose([first, second], arriving, 0.0) is second
-    finish(first, first.schedule(0.0).batch)
+    finish(first, first.schedule(0.0)[1])
     assert first.num_pending_tokens == 12, "8 of 20 are computed"
     assert LeastPendingTokens().choose([first, second], arriving, 0.0) is first
     for _ in range(3):
-        finish(first, first.schedule(0.0).batch)
+        finish(first, first.schedule(0.0)[1])
     assert first.num_pending_tokens == 0, "who decodes has nothing pending"
 
 

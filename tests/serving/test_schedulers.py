@@ -38,7 +38,7 @@ def move_here(machine: Instance, *ids: int, prompt: int = 1, output: int = 9) ->
     """Hand sequences over that have their prompt computed and one token sampled elsewhere."""
     source = instance("prefill-only", role="prefill")
     queue(source, *(request(k, prompt, output) for k in ids), rank=min(ids))
-    batch = source.schedule(0.0).batch
+    batch = source.schedule(0.0)[1]
     assert batch
     finish(source, batch)
     for sequence in source.answering():

@@ -92,7 +92,8 @@ def test_the_target_reserves_before_and_the_source_frees_after_the_copy():
     split.step(source)
     (transfer,) = split.copying
     assert (transfer.source, transfer.target, transfer.attempt) == (source, target, 1)
-    assert len(transfer.source_blocks) == len(transfer.target_blocks) == 3
+    target_blocks = list(transfer.target_blocks)
+    assert len(transfer.source_blocks) == len(target_blocks) == 3
     assert (free(source), free(target)) == (61, 61)
     assert not target.running
     split.event(split.cluster.on_transfer_progress, transfer.id, 2)
@@ -100,7 +101,7 @@ def test_the_target_reserves_before_and_the_source_frees_after_the_copy():
     split.report("done")
     assert (free(source), free(target)) == (64, 61)
     (chunk,) = split.running[10].chunks
-    assert (chunk.start, chunk.num_tokens, chunk.block_table) == (9, 1, transfer.target_blocks)
+    assert (chunk.start, chunk.num_tokens, chunk.block_table) == (9, 1, target_blocks)
     split.drain()
     assert split.tokens == {(0, 0): 4}
 
@@ -395,7 +396,7 @@ def test_blocks_that_are_being_swapped_out_are_not_given_to_a_transfer():
     first, second = queue(machine, request(0, 8), request(1, 1))
     run(machine, Plan([Chunk(first, 8)]))
     machine.scheduler.plans = [Plan([Chunk(second, 1)], preempt=[Preemption(first, swap=True)])]
-    batch = machine.schedule(0.0).batch
+    batch = machine.schedule(0.0)[1]
     machine.end(first, State.CANCELLED)  # nobody waits any more, but its copy to the host still runs
     assert not machine.can_reserve(moving)
     finish(machine, batch)

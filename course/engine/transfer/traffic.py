@@ -97,7 +97,7 @@ class Traffic:
             target.instance.id,
             list(transfer.source_blocks),
             list(transfer.target_blocks),
-            len(transfer.source_blocks) * self._num_layers * self._block_bytes,
+            transfer.num_blocks * self._num_layers * self._block_bytes,
             now_s,
             transfer.attempt,
         )
