@@ -47,12 +47,11 @@ class StepLog:
 
     def add(self, series: Series, series_step: int, count: int) -> None:
         """The next ``count`` steps are those of ``series`` from ``series_step`` on."""
-        first = self.num_steps + 1
-        if self._series is not series or series_step - first != self._offset:
-            self._series = series
-            self._offset = series_step - first
-            self._firsts.append(first)
-            self._formulas.extend((self._offset, series.origin_s, series.first_s, series.growth_s))
+        offset = series_step - self.num_steps - 1
+        if self._series is not series or self._offset != offset:
+            self._series, self._offset = series, offset
+            self._firsts.append(self.num_steps + 1)
+            self._formulas.extend((offset, series.origin_s, series.first_s, series.growth_s))
         self.num_steps += count
         self._spelled_out = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from course.serving.batch import Batch
 from course.serving.instance import Instance
@@ -57,25 +57,29 @@ class Transfer:
         return self._reservation.blocks[self._first_block : self._first_block + self.num_blocks]
 
 
-class RunBatch(NamedTuple):
+@dataclass(slots=True)
+class RunBatch:
     """Run a step, then report `Cluster.on_batch_done`."""
 
     batch: Batch
 
 
-class StartTransfer(NamedTuple):
+@dataclass(slots=True)
+class StartTransfer:
     """Move KV blocks, then report `Cluster.on_transfer_done`, ``_refused`` or ``_failed``."""
 
     transfer: Transfer
 
 
-class StopTransfer(NamedTuple):
+@dataclass(slots=True)
+class StopTransfer:
     """The copy is no longer wanted. Report its end all the same: until then its target blocks stay reserved."""
 
     transfer: Transfer
 
 
-class CutShort(NamedTuple):
+@dataclass(slots=True)
+class CutShort:
     """Somebody came or went at an instance whose batch holds for several steps: end it with the step that runs now.
 
     Who reports every step has nothing to do.
@@ -84,21 +88,24 @@ class CutShort(NamedTuple):
     instance_id: int
 
 
-class SequenceForked(NamedTuple):
+@dataclass(slots=True)
+class SequenceForked:
     """``sibling`` shares the prompt of ``parent`` and goes its own way from its first token on."""
 
     parent: Sequence
     sibling: Sequence
 
 
-class SequenceEnded(NamedTuple):
+@dataclass(slots=True)
+class SequenceEnded:
     """The sequence's state is final; ``reason`` says why when it did not finish."""
 
     sequence: Sequence
     reason: str = ""
 
 
-class WakeAt(NamedTuple):
+@dataclass(slots=True)
+class WakeAt:
     """Report `Cluster.on_timer` at ``time_s``."""
 
     time_s: float

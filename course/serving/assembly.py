@@ -27,8 +27,10 @@ def assemble(instance: Instance, plan: Plan, step: int, swap_out: List[BlockCopy
         _decode_all(instance, batch)
     if plan.chunks:
         _fill(instance, plan, batch)
-    if plan.holds > 1 and batch.ticks and batch.only_decodes:
-        batch.holds = _horizon(instance, plan, batch)
+    if batch.decodes and not (batch.prompts or batch.copies or batch.swap_in or swap_out):
+        batch.only_decodes = True
+        if plan.holds > 1 and batch.ticks:
+            batch.holds = _horizon(instance, plan, batch)
     return batch
 
 
@@ -44,7 +46,8 @@ def _decode_all(instance: Instance, batch: Batch) -> None:
     if decoding.fresh:
         batch.fresh, decoding.fresh = decoding.fresh, []
     batch.num_decode_context_tokens = decoding.num_context_tokens
-    batch.copies = instance.memory.grow_decodes()
+    if copies := instance.memory.grow_decodes():
+        batch.copies = copies
 
 
 def _decode_alone(instance: Instance, batch: Batch, sequences: list[Sequence]) -> None:

@@ -60,6 +60,7 @@ class Batch:
     swap_in: List[BlockCopy] = ()
     holds: int = 1
     # for those who count many steps at once:
+    only_decodes: bool = False  # nothing is computed or copied besides the decodes
     ticks: bool = False  # the decodes are all that decode on the instance, and its clock counts their steps
     fresh: List[Sequence] = ()  # those of the decodes that were not in the last batch that ticked
     leaving: List[Sequence] = ()  # ended while the batch was still writing their blocks
@@ -100,11 +101,6 @@ class Batch:
     def sequences(self) -> list[Sequence]:
         """The sequences that have a chunk."""
         return [*self.decodes, *(chunk.sequence for chunk in self.prompts)]
-
-    @property
-    def only_decodes(self) -> bool:
-        """Whether the step is one token for each of ``decodes`` and nothing else."""
-        return bool(self.decodes) and not (self.prompts or self.copies or self.swap_out or self.swap_in)
 
 
 class TokenResult(NamedTuple):

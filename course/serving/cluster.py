@@ -72,9 +72,10 @@ class Cluster:
         if request.id in self._sequences:
             raise UserError(f"request id {request.id} is in use; ids must differ")
         sequence = Sequence(request, self._num_arrivals)
-        reason = None if self._fits_everywhere(sequence) else self.why_never(sequence)
+        fits = self._fits_everywhere(request)
+        reason = None if fits else self.why_never(sequence)
         if not reason:
-            self._route(sequence, now_s)
+            self._route(sequence, now_s, fits)
         self._num_arrivals += 1
         self._sequences[request.id] = [sequence, *sequence._siblings]
         return self._end_request(request.id, State.REFUSED, reason) if reason else []
@@ -127,8 +128,9 @@ class Cluster:
 
         ``results`` are those of the last step; `TokenResult` says whose are needed.
         """
-        if (instance := self.running(batch)) is None:
-            return []
+        instance = self.instances.get(batch.instance_id)
+        if instance is None or batch not in instance.in_flight:
+            return []  # lost meanwhile
         ended, forked = instance.complete(batch, results, num_steps)
         self._to_decide[instance.id] = None
         actions: list[Action] = []
@@ -138,14 +140,15 @@ class Cluster:
         for sequence in ended:
             if self._moves:
                 actions += self.migrations.drop(sequence)
-            if sequence in self.handovers.early:
+            if self.handovers.early and sequence in self.handovers.early:
                 actions += self.handovers.drop(sequence)
             self._forget(sequence)
             actions.append(SequenceEnded(sequence))
         if instance.role == "prefill":
-            for sequence in instance.answering():
-                instance.hold(sequence)
-                self.handovers.add(sequence, instance)
+            for chunk in batch.prompts:
+                for sequence in chunk.samples:
+                    if sequence in instance.held:
+                        self.handovers.add(sequence, instance)
         elif self._moves:
             actions += self._moves.after_step(instance, batch, self._decoders, now_s)
         return actions
@@ -174,7 +177,7 @@ class Cluster:
 
     def on_transfer_done(self, transfer_id: int, now_s: float) -> list[Action]:
         """All blocks have arrived: the target's copy counts, the source's blocks are free."""
-        if self.migrations.stage(transfer_id):
+        if self._moves and self.migrations.stage(transfer_id):
             actions, moved = self.migrations.on_stage_done(transfer_id)
             if moved:
                 self._home[moved.sequence] = moved.target
@@ -262,10 +265,11 @@ class Cluster:
         while to_decide:
             id = next(iter(to_decide))
             instance = self.instances[id]
-            if instance.is_idle:
+            in_flight = instance.in_flight
+            if instance.entry_is_free and len(in_flight) < instance.num_stages:
                 if (instance.waiting or instance.running) and self._ask(instance, now_s):
                     continue
-            elif (in_flight := instance.in_flight) and in_flight[0].holds > 1:
+            elif in_flight and in_flight[0].holds > 1:
                 actions.append(CutShort(id))
             del to_decide[id]
             if moves.waiting and not to_decide:
@@ -283,7 +287,7 @@ class Cluster:
             self._forget(sequence)
             self._undelivered.append(SequenceEnded(sequence, reason))
             self._undelivered += self._end_request(sequence.request.id, State.REFUSED, reason)
-        if batch:
+        if batch is not None:
             self._undelivered.append(RunBatch(batch))
             if self.early_transfers and instance.role == "prefill":
                 self._undelivered += self.handovers.start_early(batch, instance, self._decoders, now_s)
@@ -338,15 +342,14 @@ class Cluster:
         if self.instances.get(instance.id) is instance:
             self._to_decide[instance.id] = None
 
-    def _fits_everywhere(self, sequence: Sequence) -> bool:
-        """Whether no instance will ever be too small for the sequence: the usual case, seen without asking each."""
-        request = sequence.request
-        most = request.num_prompt_tokens + request.max_new_tokens
-        return request.num_prompt_tokens <= self._least_context and most <= self._least_capacity
+    def _fits_everywhere(self, request: Request) -> bool:
+        """Whether no instance will ever be too small for a request: the usual case, seen without asking each."""
+        num_tokens = request.num_prompt_tokens
+        return num_tokens <= self._least_context and num_tokens + request.max_new_tokens <= self._least_capacity
 
-    def _route(self, sequence: Sequence, now_s: float) -> None:
+    def _route(self, sequence: Sequence, now_s: float, fits_everywhere: bool) -> None:
         candidates = self._prefillers
-        if not self._fits_everywhere(sequence):
+        if not fits_everywhere:
             candidates = [i for i in candidates if not i.why_never(sequence)]
         instance = choose(self.router, candidates, sequence, now_s)
         instance.enqueue(sequence)
@@ -364,7 +367,7 @@ class Cluster:
             if reason := self.why_never(sequence):
                 actions += self._end_request(sequence.request.id, State.FAILED, reason)
             elif not sequence.is_ended:
-                self._route(sequence, now_s)
+                self._route(sequence, now_s, self._fits_everywhere(sequence.request))
         return actions
 
     def _end_request(self, request_id: int, state: State, reason: str, sample: int | None = None) -> list[Action]:
@@ -384,9 +387,10 @@ class Cluster:
 
     def _forget(self, sequence: Sequence) -> None:
         self._home.pop(sequence, None)
-        siblings = self._sequences.get(sequence.request.id, [])
+        id = sequence._request.id
+        siblings = self._sequences.get(id, ())
         if len(siblings) == 1 or all(s.is_ended for s in siblings):
-            self._sequences.pop(sequence.request.id, None)
+            self._sequences.pop(id, None)
 
     # truth
 

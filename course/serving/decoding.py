@@ -94,11 +94,12 @@ class Decoding(Clock):
     def cover(self, steps: int) -> None:
         """Take the blocks that members need until the clock stands at ``steps``."""
         size, taking = self._block_size, self._taking
+        num_steps = steps - self.covered
         first = self.covered % size
-        if steps == self.covered + 1:
+        if num_steps == 1:
             needed = taking[first]
         else:
-            rounds, rest = divmod(steps - self.covered, size)
+            rounds, rest = divmod(num_steps, size)
             needed = rounds * len(self.members) + sum(taking[first : first + rest])
             if first + rest > size:
                 needed += sum(taking[: first + rest - size])

@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 class Draft:
     """What is left of an instance's memory once the plan so far is carried out."""
 
-    __slots__ = (
-        "_decode_price", "_decodes_all", "_instance", "_is_simple", "_memory", "_passed", "_pool", "_price", "_priced",
-        "_released", "_revived", "_used", "num_free_blocks", "num_free_host_blocks", "num_tokens", "plan",
-    )  # fmt: skip
+    num_tokens = 0
+    _priced: tuple[Sequence, int] | None = None  # the last chunk asked for while nothing was added since
+    _price = 0  # in free blocks
+    _decode_price: int | None = None  # the same of one token for all that decode
+    _revived: frozenset[int] = frozenset()  # cached blocks that the plan's admissions bring back into use
+    _num_host_blocks = 0  # that its preemptions take
+    _is_simple = True  # only chunks, and perhaps all decodes
+    _decodes_all = False
 
     def __init__(self, instance: Instance) -> None:
-        memory = instance.memory
         self._instance = instance
-        self._memory = memory
+        self._memory = memory = instance.memory
         self._pool = memory.pool
-        self.plan = Plan()  # so far
         self._used: set[Sequence] = set()  # each sequence may appear in a plan once
         self._released: dict[int, int] = {}  # references that the plan's preemptions and copies drop
-        self._revived: set[int] = set()  # cached blocks that the plan's admissions bring back into use
-        self._priced: tuple[Sequence, int] | None = None  # the last chunk asked for while nothing was added since
-        self._price = 0  # in free blocks
-        self._decode_price: int | None = None  # in free blocks, of one token for all that decode
-        self.num_free_blocks = memory.pool.num_free_blocks
-        self.num_tokens = 0
         self._passed: list[Chunk] = []  # the chunks again, where nobody else can change them
-        self._is_simple = True  # only chunks, and perhaps all decodes
-        self._decodes_all = False
-        self.num_free_host_blocks = memory.host.num_free_blocks if memory.host else 0
+        self.plan = Plan()  # so far
+        self.num_free_blocks = memory.pool.num_free_blocks
 
     def __repr__(self) -> str:
         return f"<draft of a plan: {len(self.plan.chunks)} chunks>"
+
+    @property
+    def num_free_host_blocks(self) -> int:
+        """Blocks of host memory that sequences can be swapped out to."""
+        return self._memory.num_free_host_blocks - self._num_host_blocks
 
     @property
     def num_running(self) -> int:
@@ -124,9 +124,9 @@ class Draft:
         self._priced = None
         if sequence._state is State.RUNNING:
             if sequence._request.n > 1 and (shared := self._block_to_copy(sequence)) is not None:
-                self._released[shared] = self._released.get(shared, 0) + 1
+                self._release(shared)
         elif self._pool.prefix_cache and not sequence._host_blocks:
-            self._revived.update(self._memory.cached_prefix(sequence))
+            self._revived = self._revived.union(self._memory.cached_prefix(sequence))
         self.num_free_blocks -= needed
         self.num_tokens += num_tokens
         chunk = Chunk(sequence, num_tokens)
@@ -145,12 +145,14 @@ class Draft:
         for sequence in self._used:
             if sequence in decoding:
                 raise PlanError(f"{sequence!r} appears twice in one plan: decode_all includes it")
-        if not self.can_decode_all():
+        if (price := self._decode_price) is None:
+            price = self._memory.blocks_for_decodes()
+        if price > self.num_free_blocks:
             raise PlanError(
-                f"decode_all needs {self._decode_price} blocks for {len(decoding)} sequences but "
+                f"decode_all needs {price} blocks for {len(decoding)} sequences but "
                 f"{self.num_free_blocks} are free; preempt some or run fewer"
             )
-        self.num_free_blocks -= self._decode_price or 0
+        self.num_free_blocks -= price
         self.num_tokens += len(decoding)
         self._priced = None
         self.plan.decode_all = self._decodes_all = True
@@ -173,11 +175,10 @@ class Draft:
                     f"{sequence!r}: swapping it out needs {len(sequence._block_table)} host blocks but "
                     f"{self.num_free_host_blocks} are free; preempt it by recompute instead"
                 )
-            self.num_free_host_blocks -= len(sequence._block_table)
+            self._num_host_blocks += len(sequence._block_table)
         self._used.add(sequence)
         for block in sequence.block_table:
-            self._released[block] = self._released.get(block, 0) + 1
-            if self._released[block] == self._pool.references(block) and block not in self._revived:
+            if self._release(block) == self._pool.references(block) and block not in self._revived:
                 self.num_free_blocks += 1
         self._priced, self._is_simple = None, False
         self.plan.preempt.append(Preemption(sequence, swap))
@@ -211,6 +212,11 @@ class Draft:
             raise PlanError(f"{sequence!r} is in the pipeline already; it can run again when it comes out")
         if sequence in self._used or (self.plan.decode_all and sequence in instance.decoding):
             raise PlanError(f"{sequence!r} appears twice in one plan")
+
+    def _release(self, block: int) -> int:
+        """One reference less; how many the plan has dropped by now."""
+        self._released[block] = count = self._released.get(block, 0) + 1
+        return count
 
     def _block_to_copy(self, sequence: Sequence) -> int | None:
         """The block that the next token goes into while others still hold it at this point of the plan, or None.

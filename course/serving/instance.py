@@ -126,11 +126,13 @@ class Instance:
         plan = self.scheduler.schedule(view)
         if (draft := view._draft) is None or not draft.vouches_for(plan):
             validate(plan, self)
-        for sequence, _ in plan.refuse:
-            self.end(sequence, State.REFUSED)
-        swap_out = self._preempt(plan) if plan.preempt else ()
+        swap_out: List[BlockCopy] = ()
+        if plan.refuse or plan.preempt:
+            for sequence, _ in plan.refuse:
+                self.end(sequence, State.REFUSED)
+            swap_out = self._preempt(plan)
         # A plan that only preempts still has copies to make: the data plane gets them as a batch without chunks.
-        if not (plan.chunks or swap_out or (plan.decode_all and self.decoding.members)):
+        if not (plan.chunks or (plan.decode_all and self.decoding.members) or swap_out):
             return plan, None
         batch = assemble(self, plan, self._num_steps, swap_out)
         self.in_flight.append(batch)
@@ -184,11 +186,12 @@ class Instance:
             self.memory.settle()
         self._count(batch, num_steps)
         decoding = self.decoding
-        if decoding.covered < decoding.steps:
-            decoding.cover(decoding.steps)
-        if decoding.newcomers:
-            decoding.welcome()
-        if batch.decodes and not batch.ticks:
+        if batch.ticks:
+            if decoding.covered < decoding.steps:
+                decoding.cover(decoding.steps)
+            if decoding.newcomers:
+                decoding.welcome()
+        elif batch.decodes:
             self._count_alone(batch)
         forked = self._count_prompts(batch) if batch.prompts else []
         ended = [result.sequence for result in results if self._take(result)] if results else []
@@ -229,7 +232,11 @@ class Instance:
         return forked
 
     def _join(self, sequence: Sequence) -> None:
-        """A token was sampled: the sequence decodes from now on."""
+        """A token was sampled: the sequence decodes from now on; with role "prefill", it is held to be moved."""
+        if self.role == "prefill":
+            del self.running[sequence]
+            self.held[sequence] = None
+            return
         if self.in_flight and self.in_flight[0].ticks:  # of several in a pipeline, none ticks
             self.decoding.newcomers[sequence] = None
         else:
@@ -302,10 +309,6 @@ class Instance:
 
     # moving a sequence between instances
 
-    def answering(self) -> list[Sequence]:
-        """Running sequences whose prompt is computed and whose answer has begun."""
-        return [s for s in self.decoding.members if s.num_output_tokens]
-
     def hold(self, sequence: Sequence) -> None:
         """Keep a running sequence's blocks but do not run it: it is to be moved."""
         self._leave(sequence)
@@ -375,7 +378,8 @@ class Instance:
         self.memory.check_integrity([*self.sequences, *leaving], list(self.reserved.values()))
         for sequence in self.waiting:
             assert sequence.state in (State.WAITING, State.PREEMPTED), f"{sequence!r} is in the waiting queue"
-            assert not (sequence._block_table or sequence._num_unnamed), f"{sequence!r} waits but holds device blocks"
+            num_held = len(sequence._block_table) + sequence._num_unnamed
+            assert not num_held, f"{sequence!r} waits but holds device blocks"
             assert bool(sequence._num_computed) == sequence.is_swapped, f"{sequence!r} has stale counters"
         for sequence in [*self.running, *self.held]:
             assert sequence.state is State.RUNNING, f"{sequence!r} is in the running queue"

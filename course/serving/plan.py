@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from course.errors import UserError
 from course.serving.sequence import Sequence
@@ -36,7 +36,10 @@ class Refusal(NamedTuple):
     reason: str
 
 
-@dataclass(slots=True)
+_NONE: Any = ()  # stands for a list of one's own
+
+
+@dataclass(slots=True, init=False)
 class Plan:
     """One step of one instance. Preemptions come first and free their blocks for the chunks.
 
@@ -48,12 +51,28 @@ class Plan:
     is always right.
     """
 
-    chunks: list[Chunk] = field(default_factory=list)
-    decode_all: bool = False
-    preempt: list[Preemption] = field(default_factory=list)
-    refuse: list[Refusal] = field(default_factory=list)
-    wake_at_s: float | None = None
-    holds: int = 1
+    chunks: list[Chunk]
+    decode_all: bool
+    preempt: list[Preemption]
+    refuse: list[Refusal]
+    wake_at_s: float | None
+    holds: int
+
+    def __init__(
+        self,
+        chunks: Any = _NONE,
+        decode_all: bool = False,
+        preempt: Any = _NONE,
+        refuse: Any = _NONE,
+        wake_at_s: float | None = None,
+        holds: int = 1,
+    ) -> None:
+        self.chunks = [] if chunks is _NONE else chunks
+        self.decode_all = decode_all
+        self.preempt = [] if preempt is _NONE else preempt
+        self.refuse = [] if refuse is _NONE else refuse
+        self.wake_at_s = wake_at_s
+        self.holds = holds
 
 
 UNTIL_CHANGE = 2**31  # as many steps as a plan can hold: until somebody comes or goes

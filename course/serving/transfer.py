@@ -64,8 +64,7 @@ class Handovers:
         actions: list[StartTransfer] = []
         waiting = self.waiting
         while waiting and now_s >= self._not_before_s:
-            sequence = next(iter(waiting))
-            wait = waiting[sequence]
+            sequence, wait = next(iter(waiting.items()))
             with_room = [i for i in takers if i.can_reserve(sequence) and i is not wait.source]
             if not with_room:
                 break

@@ -13,8 +13,11 @@ class WaitingQueue(OrderedDict[Sequence, None]):
 
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait. Its place is looked for from the end that is near."""
+        if not self:
+            self[sequence] = None
+            return
         place = _place(sequence)
-        if not self or _place(next(reversed(self))) < place:
+        if _place(next(reversed(self))) < place:
             self[sequence] = None
         elif sequence.state is State.PREEMPTED:
             before = list(takewhile(lambda other: _place(other) < place, self))

@@ -31,10 +31,13 @@ class StagedCostModel(CostModel, Protocol):
 class Run:
     """Steps of one instance. Step k, counted from 1, ends at ``time_s(k)``; ``done`` are over, ``end`` are planned."""
 
-    __slots__ = ("batch", "done", "end", "end_s", "first_s", "growth_s", "next_s", "origin_s")
+    __slots__ = ("batch", "done", "end", "end_s", "first_s", "growth_s", "next_s", "only_decodes", "origin_s")
 
-    def __init__(self, batch: Batch, origin_s: float, first_s: float, growth_s: float = 0.0) -> None:
+    def __init__(
+        self, batch: Batch, origin_s: float, first_s: float, growth_s: float = 0.0, only_decodes: bool = False
+    ) -> None:
         self.batch = batch
+        self.only_decodes = only_decodes
         self.origin_s = origin_s
         self.first_s = first_s
         self.growth_s = growth_s
@@ -47,10 +50,10 @@ class Run:
         """Whether a batch that only decodes is the next step of this series: the same sequences, without a pause."""
         return (
             self.end_s == now_s
+            and self.only_decodes
             and self.end == self.done
             and self.batch.decodes == batch.decodes
             and self.batch.ticks is batch.ticks
-            and self.batch.only_decodes
         )
 
     def time_s(self, step: int) -> float:

@@ -9,10 +9,11 @@ under way. The times of all steps follow from one formula, so runs of many steps
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as List
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from operator import attrgetter
 from typing import Any, cast
 
@@ -30,7 +31,7 @@ from course.simulator.run import CostModel, Run, StagedCostModel
 from course.workload.request import Request, Workload
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}  # by the value of a state
-Event = list[Any]  # time in seconds, rank, number, handler (None: not wanted any more), arguments
+Event = list[Any]  # time in seconds, rank, number, handler (None: not wanted any more), what it is called with
 
 
 class Lane:
@@ -82,8 +83,9 @@ class VirtualDriver:
         self.lanes: dict[int, Lane] = {}  # by instance id
         self._long: dict[Lane, None] = {}  # those with several steps before their next end
         self._events: list[Event] = []  # a heap
-        self._at_once: deque[tuple[Callable[..., list[Action]], tuple[Any, ...]]] = deque()  # last of this instant
+        self._at_once: deque[tuple[Callable[[Any, float], list[Action]], Any]] = deque()  # the last of this instant
         self._num_pushed = 0
+        self._coming: Iterator[tuple[int, Request]] = iter(())
         self._carry: dict[type, Callable[[Any, float], None]] = {
             RunBatch: self._start,
             CutShort: self._cut_short,
@@ -101,7 +103,7 @@ class VirtualDriver:
 
         Of one instant, step ends (rank 0) come first, then the others in the order in which they were given.
         """
-        event = [time_s, rank, self._num_pushed, handler, arguments]
+        event = [time_s, rank, self._num_pushed, _call, (handler, arguments)]
         heappush(self._events, event)
         self._num_pushed += 1
         return event
@@ -111,53 +113,53 @@ class VirtualDriver:
         self._check_block_size(workload)
         self._lengths = workload.output_lengths
         self._let_arrive(workload.requests)
-        events, cluster, at_once = self._events, self.cluster, self._at_once
+        events, at_once, handovers = self._events, self._at_once, self.cluster.handovers
+        now_s = -inf
         while events or at_once:
             if not at_once:
-                if events[0][3] is None:
+                now_s, _, _, handler, subject = events[0]
+                if handler is None:
                     heappop(events)
                     continue
-                now_s = events[0][0]
-            if self._long:
-                self._catch_up(now_s)
+                if self._long:
+                    self._catch_up(now_s)
             while True:  # everything of one instant, then decide once
                 if events and events[0][0] == now_s:
-                    _, _, _, handler, arguments = heappop(events)
+                    _, _, _, handler, subject = heappop(events)
                     if handler is None:
                         continue
                 elif at_once:
-                    handler, arguments = at_once.popleft()
-                elif cluster.handovers.waiting and (actions := cluster.start_transfers(now_s)):
+                    handler, subject = at_once.popleft()
+                elif handovers.waiting and (actions := self.cluster.start_transfers(now_s)):
                     self._carry_out(actions, now_s)  # may take no time at all
                     continue
                 else:
                     break
                 self.num_events += 1
-                if actions := handler(*arguments, now_s):
+                if actions := handler(subject, now_s):
                     self._carry_out(actions, now_s)
-            if actions := cluster.decide(now_s):
+            if actions := self.cluster.decide(now_s):
                 self._carry_out(actions, now_s)
             if self.after_event:
                 self.after_event(now_s)
-        cluster.check_not_stalled()
+        self.cluster.check_not_stalled()
         return self.recorder
 
     def _let_arrive(self, requests: List[Request]) -> None:
         """One arrival brings the next one with it, so that the heap holds no more than is going on."""
-        numbers = count(self._num_pushed)
+        self._coming = zip(count(self._num_pushed), sorted(requests, key=attrgetter("arrival_s")), strict=False)
         self._num_pushed += len(requests)
-        coming = iter(sorted(requests, key=attrgetter("arrival_s")))
+        self._expect_next()
 
-        def arrive(request: Request, now_s: float) -> list[Action]:
-            expect_next()
-            self.recorder.on_arrival(request)
-            return self.cluster.on_arrival(request, now_s)
+    def _expect_next(self) -> None:
+        for number, request in self._coming:
+            heappush(self._events, [request.arrival_s, 1, number, self._arrive, request])
+            return
 
-        def expect_next() -> None:
-            if request := next(coming, None):
-                heappush(self._events, [request.arrival_s, 1, next(numbers), arrive, (request,)])
-
-        expect_next()
+    def _arrive(self, request: Request, now_s: float) -> list[Action]:
+        self._expect_next()
+        self.recorder.on_arrival(request)
+        return self.cluster.on_arrival(request, now_s)
 
     def _check_block_size(self, workload: Workload) -> None:
         for instance in self.cluster.instances.values():
@@ -181,17 +183,17 @@ class VirtualDriver:
         if seconds := self.transfer_s_per_block * transfer.num_blocks:
             self.at(now_s + seconds, self.cluster.on_transfer_done, transfer.id)
         else:
-            self._at_once.append((self.cluster.on_transfer_done, (transfer.id,)))
+            self._at_once.append((self.cluster.on_transfer_done, transfer.id))
 
     def _wake_at(self, action: WakeAt, now_s: float) -> None:
         self.at(action.time_s, self.cluster.on_timer)
 
     def _end(self, action: SequenceEnded, now_s: float) -> None:
-        sequence, reason = action
+        sequence, reason = action.sequence, action.reason
         if self._carrier:
             self._carrier.forget(sequence)
         if record := self._answering.pop(sequence, None):
-            record.token_times_s.stop(sequence.num_output_tokens)
+            cast(TokenTimes, record.token_times_s).stop(sequence.num_output_tokens)
         else:
             record = self.recorder.record(*sequence.id)
         record.num_preemptions = sequence._num_preemptions
@@ -218,16 +220,18 @@ class VirtualDriver:
             return
         run = lane.run
         if not batch.only_decodes:
-            run = lane.run = Run(batch, now_s, lane.cost.batch_s(batch))
+            lane.run = Run(batch, now_s, lane.cost.batch_s(batch))
         elif run and run.continues_as(batch, now_s):
             run.batch = batch
         else:
-            run = lane.run = Run(batch, now_s, *lane.cost.decode_series_s(batch))
+            lane.run = Run(batch, now_s, *lane.cost.decode_series_s(batch), only_decodes=True)
         lane.started_s = now_s
-        num_steps = 1
         if batch.holds > 1 and not self.single_step:
-            num_steps = min(batch.holds, self._first_end(lane) - lane.decoding.steps)
-        self._end_after(lane, run, num_steps)
+            num_steps = self._first_end(lane) - lane.log.num_steps
+            self._end_after(lane, num_steps if num_steps < batch.holds else batch.holds)
+            self._long[lane] = None
+        else:
+            self._end_after(lane, 1)
 
     def _follow(self, times_s: TokenTimes, sequence: Sequence, lane: Lane) -> None:
         """From now on its tokens are those of the lane's steps, until it ends."""
@@ -240,10 +244,11 @@ class VirtualDriver:
 
     def _times_of(self, sequence: Sequence) -> TokenTimes:
         """When its tokens came out."""
-        if (record := self._answering.get(sequence)) is None:
-            record = self._answering[sequence] = self.recorder.record(sequence._request.id, sequence._sample)
-            record.token_times_s = TokenTimes()
-        return record.token_times_s
+        if record := self._answering.get(sequence):
+            return cast(TokenTimes, record.token_times_s)
+        record = self._answering[sequence] = self.recorder.record(sequence._request.id, sequence._sample)
+        times_s = record.token_times_s = TokenTimes()
+        return times_s
 
     def _first_end(self, lane: Lane) -> int:
         """The step at which the first of those that decode ends; who has left since is forgotten."""
@@ -260,21 +265,20 @@ class VirtualDriver:
     def _cut_short(self, action: CutShort, now_s: float) -> None:
         lane = self.lanes[action.instance_id]
         if (run := lane.run) and run.end > run.done + 1:
-            if lane.end:
-                lane.end[3] = None
-            self._end_after(lane, run, 1)
+            self._end_after(lane, 1)
+            del self._long[lane]
 
-    def _end_after(self, lane: Lane, run: Run, num_steps: int) -> None:
-        run.end = end = run.done + num_steps
-        run.end_s = run.time_s(end)
-        lane.end = [run.end_s, 0, self._num_pushed, self._finish, (lane, run)]
+    def _end_after(self, lane: Lane, num_steps: int) -> None:
+        """End the lane's run so many steps from here."""
+        run = lane.run
+        assert run
+        run.end = run.done + num_steps
+        run.end_s = end_s = run.time_s(run.end)
+        if lane.end:
+            lane.end[3] = None
+        lane.end = [end_s, 0, self._num_pushed, self._finish, lane]
         heappush(self._events, lane.end)
         self._num_pushed += 1
-        if num_steps > 1:
-            run.next_s = 0.0
-            self._long[lane] = None
-        else:
-            self._long.pop(lane, None)
 
     def _catch_up(self, now_s: float) -> None:
         """Before anything of this instant happens, count the steps that are done by now."""
@@ -282,21 +286,23 @@ class VirtualDriver:
             run = lane.run
             if run is None or now_s < run.next_s or run.end_s <= now_s or run.batch not in lane.instance.in_flight:
                 continue
-            step = run.last_step_by(now_s)
-            if (num_steps := step - run.done) > 0:
-                if run.time_s(step) == now_s:  # its end is an event of this instant
-                    if lane.end:
-                        lane.end[3] = None
-                    self._end_after(lane, run, num_steps)
+            if (num_steps := run.last_step_by(now_s) - run.done) > 0:
+                if run.time_s(run.done + num_steps) == now_s:  # its end is an event of this instant
+                    self._end_after(lane, num_steps)
                 else:
                     if run.batch.ticks:
                         lane.log.add(run, run.done + 1, num_steps)
-                    run.done = step
+                    run.done += num_steps
                     lane.num_steps += num_steps
                     self.cluster.on_batch_progress(run.batch, num_steps, now_s)
+                    if run.end == run.done + 1:
+                        del self._long[lane]
 
-    def _finish(self, lane: Lane, run: Run, now_s: float) -> list[Action]:
+    def _finish(self, lane: Lane, now_s: float) -> list[Action]:
+        run = lane.run
+        assert run
         batch = run.batch
+        lane.end = None
         self._long.pop(lane, None)
         if batch not in lane.instance.in_flight:
             return []  # lost meanwhile
@@ -307,20 +313,21 @@ class VirtualDriver:
             while ends and ends[0][0] <= last:
                 end = heappop(ends)
                 if self._still_ends(end, lane):
-                    results.append(TokenResult(end[2], finished=True))
+                    results.append(TokenResult(end[2], True))
             lane.log.add(run, run.done + 1, num_steps)
         run.done = run.end
         lane.num_steps += num_steps
         lane.busy_s += now_s - lane.started_s
-        if self._carrier and batch.prompts:
-            self._carrier.note_step(batch, now_s - lane.started_s, now_s)
-        if batch.prompts or not batch.ticks:
-            results += self._sampled(batch, now_s)
+        if batch.prompts:
+            if self._carrier:
+                self._carrier.note_step(batch, now_s - lane.started_s, now_s)
+            self._sample_all(batch, now_s, results)
+        elif not batch.ticks:
+            self._sample_all(batch, now_s, results)
         return self.cluster.on_batch_done(batch, results, now_s, num_steps)
 
-    def _sampled(self, batch: Batch, now_s: float) -> list[TokenResult]:
-        """Note the tokens of a step that no log of decode steps tells of. Returns the last tokens of answers."""
-        results: list[TokenResult] = []
+    def _sample_all(self, batch: Batch, now_s: float, results: list[TokenResult]) -> None:
+        """Note the tokens of a step that no log of decode steps tells of, and in ``results`` those that are the last."""
         if not batch.ticks:
             lane = self.lanes[batch.instance_id]
             for sequence in batch.decodes:
@@ -332,7 +339,6 @@ class VirtualDriver:
             for sequence in chunk.samples:
                 if not sequence.is_ended:
                     self._sample(sequence, now_s, results)
-        return results
 
     def _sample(self, sequence: Sequence, now_s: float, results: list[TokenResult]) -> TokenTimes:
         """Note a token, and in ``results`` if it is the last one."""
@@ -366,4 +372,11 @@ class VirtualDriver:
             return []
         if self._carrier and batch.prompts:
             self._carrier.note_step(batch, now_s - started_s, now_s)
-        return self.cluster.on_batch_done(batch, self._sampled(batch, now_s), now_s)
+        results: list[TokenResult] = []
+        self._sample_all(batch, now_s, results)
+        return self.cluster.on_batch_done(batch, results, now_s)
+
+
+def _call(what: tuple[Callable[..., list[Action]], tuple[Any, ...]], now_s: float) -> list[Action]:
+    handler, arguments = what
+    return handler(*arguments, now_s)

@@ -41,8 +41,7 @@ def move_here(machine: Instance, *ids: int, prompt: int = 1, output: int = 9) ->
     batch = source.schedule(0.0)[1]
     assert batch
     finish(source, batch)
-    for sequence in source.answering():
-        source.hold(sequence)
+    for sequence in list(source.held):
         machine.reserve(sequence.request.id, sequence)
         source.hand_over(sequence.request.id, sequence, machine)
 
@@ -140,12 +139,9 @@ def test_prefill_only_batches_whole_prompts_up_to_its_budget_and_a_longer_one_al
     play = Steps(PrefillOnly(token_budget=8), role="prefill").arrive(
         request(0, 5, 2), request(1, 3, 2), request(2, 7, 2), request(3, 9, 2), request(4, 1, 2), request(5, 7, 2)
     )
-    held = []
     for batch in [{0: 5, 1: 3}, {2: 7}, {3: 9}, {4: 1, 5: 7}]:
         assert play.step() == batch
-        for sequence in play.machine.answering():
-            play.machine.hold(sequence)
-            held.append(sequence.request.id)
+        held = [sequence.request.id for sequence in play.machine.held]
     assert held == list(range(6))
 
 
@@ -196,7 +192,7 @@ def test_when_blocks_run_out_the_earliest_moves_on_whosever_turn_it_is():
 
 
 def hold_answers(machine: Instance) -> None:
-    for sequence in machine.answering():
+    for sequence in list(machine.decoding):
         machine.hold(sequence)
 
 

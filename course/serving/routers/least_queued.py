@@ -21,5 +21,7 @@ class LeastQueued:
 
 
 def _num_queued(instance: Instance) -> int:
-    in_step = sum(len(batch.decodes) + len(batch.prompts) for batch in instance.in_flight)
-    return len(instance.waiting) + len(instance.running) + len(instance.reserved) - in_step
+    num = len(instance.waiting) + len(instance.running) + len(instance.reserved)
+    for batch in instance.in_flight:
+        num -= len(batch.decodes) + len(batch.prompts)
+    return num

@@ -35,5 +35,6 @@ class DecodeOnly:
         draft = view.draft()
         self._turns.update(view)
         holds = self._turns.run(view, draft, self.preempt)
-        admit(view, draft, max_num_sequences=self.max_num_sequences, watermark=self.watermark)
+        if view.waiting:
+            admit(view, draft, max_num_sequences=self.max_num_sequences, watermark=self.watermark)
         return settled(draft, holds)

@@ -34,22 +34,22 @@ class Turns:
         """The step that was planned last is over: note who came meanwhile, and let those that ran stand behind them."""
         if not self.has_limit:
             return
-        decoding = view.decoding
+        decoding, places = view.decoding, self._place
         come: list[Sequence] = []
         for sequence in reversed(decoding):
-            if sequence in self._place:
+            if sequence in places:
                 break
             come.append(sequence)
         if self._ran is None:  # all go to the end, in the order in which they stand: the same as newcomers to the head
             for sequence in come:
-                self._place[sequence] = self._head
+                places[sequence] = self._head
                 self._head -= 1
         else:
             come.reverse()
             self._queue_up(come)
             self._queue_up([s for s in self._ran if s in decoding])
         self._ran = []
-        if come and len(self._place) > 2 * len(decoding) + 16:
+        if come and len(places) > 2 * len(decoding) + 16:
             self._place = {s: place for s, place in self._place.items() if s in decoding}
 
     def run(self, view: InstanceView, draft: Draft, preempt: Preempt) -> int:

@@ -52,8 +52,11 @@ class FittedCost:
 
     def decode_series_s(self, batch: Batch) -> tuple[float, float]:
         """Every step reads one token more per sequence."""
-        num = batch.num_decodes
-        return self._all_stages.step_s(batch), self._all_stages.decode(num)[1] * num
+        num = len(batch.decodes)
+        forms = self._all_stages
+        constant, per_context, per_sequence = forms.small if num < forms.large_batch else forms.large
+        first_s = constant + (per_context * batch.num_decode_context_tokens + per_sequence * num)
+        return first_s, per_context * num
 
 
 class _Forms:
@@ -73,12 +76,9 @@ class _Forms:
         a, b, c = (share * each / 1e3 for each in milliseconds)
         return a + _DISPATCH_S, b + _DISPATCH_TOKEN_S, b + c
 
-    def decode(self, num: int) -> tuple[float, float, float]:
-        return self.small if num < self.large_batch else self.large
-
     def step_s(self, batch: Batch) -> float:
-        num = batch.num_decodes
-        constant, per_context, per_sequence = self.decode(num)
+        num = len(batch.decodes)
+        constant, per_context, per_sequence = self.small if num < self.large_batch else self.large
         decodes_s = per_context * batch.num_decode_context_tokens + per_sequence * num
         if not batch.prompts:
             return constant + decodes_s if num else _DISPATCH_S  # without either it only moves blocks
