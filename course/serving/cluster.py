@@ -53,7 +53,7 @@ class Cluster:
         self._home: dict[Sequence, Instance] = {}
         if isinstance(self.router, Mover):
             self._moves = Moves(self.router, self.migrations, self._home)
-        self._to_decide: dict[int, None] = {}
+        self._to_decide: dict[Instance, None] = {}
         self._undelivered: list[Action] = []
         self._num_arrivals = 0
         self._asked_for_s: set[float] = set()  # times at which schedulers want to be asked
@@ -132,7 +132,7 @@ class Cluster:
         if instance is None or batch not in instance.in_flight:
             return []  # lost meanwhile
         ended, forked = instance.complete(batch, results, num_steps)
-        self._to_decide[instance.id] = None
+        self._to_decide[instance] = None
         actions: list[Action] = []
         for sibling in forked:
             self._home[sibling] = instance
@@ -164,7 +164,7 @@ class Cluster:
         self._asked_for_s -= is_over
         is_due = self._moves is not None and self._moves.is_due(now_s)
         if is_over or not is_due:
-            self._to_decide.update(dict.fromkeys(self.instances))
+            self._to_decide.update(dict.fromkeys(self.instances.values()))
         return self._moves.rebalance(self._decoders, now_s) if self._moves and is_due else []
 
     # transfers
@@ -230,7 +230,7 @@ class Cluster:
         """
         if (lost := self.instances.pop(instance_id, None)) is None:
             return []
-        self._to_decide.pop(instance_id, None)
+        self._to_decide.pop(lost, None)
         if replacement:
             self.on_instance_joined(replacement, now_s)
         self._sort_by_role()
@@ -263,15 +263,15 @@ class Cluster:
         if moves.waiting:
             actions += self.start_transfers(now_s)
         while to_decide:
-            id = next(iter(to_decide))
-            instance = self.instances[id]
-            in_flight = instance.in_flight
-            if instance.entry_is_free and len(in_flight) < instance.num_stages:
-                if (instance.waiting or instance.running) and self._ask(instance, now_s):
-                    continue
-            elif in_flight and in_flight[0].holds > 1:
-                actions.append(CutShort(id))
-            del to_decide[id]
+            instance = next(iter(to_decide))
+            if instance.waiting or instance.running:
+                in_flight = instance.in_flight
+                if instance.entry_is_free and len(in_flight) < instance.num_stages:
+                    if self._ask(instance, now_s):
+                        continue
+                elif in_flight and in_flight[0].holds > 1:
+                    actions.append(CutShort(instance.id))
+            del to_decide[instance]
             if moves.waiting and not to_decide:
                 actions += self.start_transfers(now_s)  # an admission may have made room in the queue of a target
         if self._moves and self._sequences:
@@ -304,7 +304,7 @@ class Cluster:
         actions: list[Action] = []
         if self.handovers.waiting:
             for action in self.handovers.start(self._decoders, now_s):
-                self._to_decide[action.transfer.target.id] = None
+                self._to_decide[action.transfer.target] = None
                 actions.append(action)
         return actions
 
@@ -340,7 +340,7 @@ class Cluster:
     def _wake(self, instance: Instance) -> None:
         """Let the instance be asked at the next decision, unless it was lost."""
         if self.instances.get(instance.id) is instance:
-            self._to_decide[instance.id] = None
+            self._to_decide[instance] = None
 
     def _fits_everywhere(self, request: Request) -> bool:
         """Whether no instance will ever be too small for a request: the usual case, seen without asking each."""

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as List
-from typing import NamedTuple
 
 from course.serving.actions import Action, StartTransfer, StopTransfer, Transfer
 from course.serving.batch import Batch
 from course.serving.instance import Instance
 from course.serving.routers import Router, choose
 from course.serving.sequence import Sequence
-
-
-class _Wait(NamedTuple):
-    """A held sequence that waits for a place: where its blocks are, and which attempt comes next."""
-
-    source: Instance
-    attempt: int = 1
 
 
 class Handovers:
@@ -30,7 +22,7 @@ class Handovers:
     def __init__(self, router: Router) -> None:
         self.router = router
         self.transfers: dict[int, Transfer] = {}
-        self.waiting: dict[Sequence, _Wait] = {}
+        self.waiting: dict[Sequence, tuple[Instance, int]] = {}  # where it is, and which attempt comes next
         self.early: dict[Sequence, Transfer] = {}  # those whose prompt is still being computed
         self._not_before_s = 0.0
         self._num_started = 0
@@ -43,7 +35,7 @@ class Handovers:
     def add(self, sequence: Sequence, source: Instance) -> None:
         """Let a sequence wait for its move, unless that is under way."""
         if self.early.pop(sequence, None) is None:
-            self.waiting[sequence] = _Wait(source)
+            self.waiting[sequence] = source, 1
 
     def add_again(self, transfer: Transfer, attempt: int) -> None:
         """Let a sequence whose move came to nothing wait again, before those that came after it.
@@ -52,7 +44,7 @@ class Handovers:
         """
         if self.early.pop(transfer.sequence, None):
             return
-        self.waiting = {transfer.sequence: _Wait(transfer.source, attempt), **self.waiting}
+        self.waiting = {transfer.sequence: (transfer.source, attempt), **self.waiting}
 
     def pause(self, now_s: float) -> float:
         """A target has refused: start nothing before the time returned."""
@@ -64,13 +56,13 @@ class Handovers:
         actions: list[StartTransfer] = []
         waiting = self.waiting
         while waiting and now_s >= self._not_before_s:
-            sequence, wait = next(iter(waiting.items()))
-            with_room = [i for i in takers if i.can_reserve(sequence) and i is not wait.source]
+            sequence, (source, attempt) = next(iter(waiting.items()))
+            with_room = [i for i in takers if i.can_reserve(sequence) and i is not source]
             if not with_room:
                 break
             target = choose(self.router, with_room, sequence, now_s)
             del waiting[sequence]
-            actions.append(self._start(sequence, wait.source, target, wait.attempt))
+            actions.append(self._start(sequence, source, target, attempt))
         return actions
 
     def start_early(self, batch: Batch, source: Instance, takers: List[Instance], now_s: float) -> list[StartTransfer]:
@@ -92,7 +84,8 @@ class Handovers:
     def _start(
         self, sequence: Sequence, source: Instance, target: Instance, attempt: int, is_early: bool = False
     ) -> StartTransfer:
-        number = self.new_id()
+        number = self._num_started
+        self._num_started += 1
         transfer = Transfer(number, sequence, source, target, target.reserve(number, sequence, is_early), attempt)
         transfer.is_early = is_early
         self.transfers[number] = transfer

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as List
 from heapq import heappop, heappush
 from itertools import count
-from math import inf
 from operator import attrgetter
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from course.serving.actions import Action, CutShort, RunBatch, SequenceEnded, St
 from course.serving.batch import Batch, TokenResult
 from course.serving.cluster import Cluster
 from course.serving.instance import Instance
+from course.serving.mover import Mover
 from course.serving.sequence import Sequence
 from course.simulator.carrier import Carrier
 from course.simulator.network import Network
@@ -93,6 +93,8 @@ class VirtualDriver:
             SequenceEnded: self._end,
             WakeAt: self._wake_at,
         }
+        # When a request arrives, nobody looks at instances with role "decode".
+        self._hides_answers = not (after_event or cluster.early_transfers or isinstance(cluster.router, Mover))
         self._carrier = Carrier(cluster, network, kv_bytes_per_token, self.at) if network else None
         if self._carrier:
             self._carry[StartTransfer] = self._carrier.start
@@ -113,24 +115,31 @@ class VirtualDriver:
         self._check_block_size(workload)
         self._lengths = workload.output_lengths
         self._let_arrive(workload.requests)
-        events, at_once, handovers = self._events, self._at_once, self.cluster.handovers
-        now_s = -inf
+        events, at_once, cluster = self._events, self._at_once, self.cluster
+        handovers = cluster.handovers
         while events or at_once:
             if not at_once:
                 now_s, _, _, handler, subject = events[0]
                 if handler is None:
                     heappop(events)
                     continue
+                is_caught_up = not (self._hides_answers and type(subject) is Request) or bool(handovers.waiting)
                 if self._long:
-                    self._catch_up(now_s)
+                    self._catch_up(now_s, is_caught_up)
             while True:  # everything of one instant, then decide once
                 if events and events[0][0] == now_s:
-                    _, _, _, handler, subject = heappop(events)
+                    event = heappop(events)
+                    handler, subject = event[3], event[4]
                     if handler is None:
+                        continue
+                    if not is_caught_up and type(subject) is not Request:
+                        is_caught_up = True
+                        heappush(events, event)
+                        self._catch_up(now_s)
                         continue
                 elif at_once:
                     handler, subject = at_once.popleft()
-                elif handovers.waiting and (actions := self.cluster.start_transfers(now_s)):
+                elif handovers.waiting and (actions := cluster.start_transfers(now_s)):
                     self._carry_out(actions, now_s)  # may take no time at all
                     continue
                 else:
@@ -138,11 +147,11 @@ class VirtualDriver:
                 self.num_events += 1
                 if actions := handler(subject, now_s):
                     self._carry_out(actions, now_s)
-            if actions := self.cluster.decide(now_s):
+            if actions := cluster.decide(now_s):
                 self._carry_out(actions, now_s)
             if self.after_event:
                 self.after_event(now_s)
-        self.cluster.check_not_stalled()
+        cluster.check_not_stalled()
         return self.recorder
 
     def _let_arrive(self, requests: List[Request]) -> None:
@@ -280,9 +289,14 @@ class VirtualDriver:
         heappush(self._events, lane.end)
         self._num_pushed += 1
 
-    def _catch_up(self, now_s: float) -> None:
-        """Before anything of this instant happens, count the steps that are done by now."""
+    def _catch_up(self, now_s: float, everywhere: bool = True) -> None:
+        """Before anything of this instant happens, count the steps that are done by now.
+
+        Those of instances with role "decode" only if ``everywhere``.
+        """
         for lane in list(self._long):
+            if not everywhere and lane.instance.role == "decode":
+                continue
             run = lane.run
             if run is None or now_s < run.next_s or run.end_s <= now_s or run.batch not in lane.instance.in_flight:
                 continue
@@ -327,7 +341,7 @@ class VirtualDriver:
         return self.cluster.on_batch_done(batch, results, now_s, num_steps)
 
     def _sample_all(self, batch: Batch, now_s: float, results: list[TokenResult]) -> None:
-        """Note the tokens of a step that no log of decode steps tells of, and in ``results`` those that are the last."""
+        """Note the tokens of a step that no log tells of, and in ``results`` those that are the last."""
         if not batch.ticks:
             lane = self.lanes[batch.instance_id]
             for sequence in batch.decodes:

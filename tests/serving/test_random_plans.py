@@ -214,7 +214,7 @@ class Forgiving(Cluster):
             try:
                 return super().decide(now_s)
             except PlanError as error:
-                machine = self.instances[next(iter(self._to_decide))]
+                machine = next(iter(self._to_decide))
                 machine.scheduler.check_rejection(machine, str(error))
 
 
