@@ -264,13 +264,12 @@ class Cluster:
             actions += self.start_transfers(now_s)
         while to_decide:
             instance = next(iter(to_decide))
-            if instance.waiting or instance.running:
-                in_flight = instance.in_flight
-                if instance.entry_is_free and len(in_flight) < instance.num_stages:
-                    if self._ask(instance, now_s):
-                        continue
-                elif in_flight and in_flight[0].holds > 1:
-                    actions.append(CutShort(instance.id))
+            in_flight = instance.in_flight
+            if instance.entry_is_free and len(in_flight) < instance.num_stages:
+                if (instance.waiting or instance.running) and self._ask(instance, now_s):
+                    continue
+            elif in_flight and in_flight[0].holds > 1:
+                actions.append(CutShort(instance.id))
             del to_decide[instance]
             if moves.waiting and not to_decide:
                 actions += self.start_transfers(now_s)  # an admission may have made room in the queue of a target

@@ -93,8 +93,8 @@ class VirtualDriver:
             SequenceEnded: self._end,
             WakeAt: self._wake_at,
         }
-        # When a request arrives, nobody looks at instances with role "decode".
-        self._hides_answers = not (after_event or cluster.early_transfers or isinstance(cluster.router, Mover))
+        # When a request arrives, nobody looks at instances with role "decode": they need not be up to date.
+        self._may_be_blind = not (after_event or cluster.early_transfers or isinstance(cluster.router, Mover))
         self._carrier = Carrier(cluster, network, kv_bytes_per_token, self.at) if network else None
         if self._carrier:
             self._carry[StartTransfer] = self._carrier.start
@@ -115,44 +115,49 @@ class VirtualDriver:
         self._check_block_size(workload)
         self._lengths = workload.output_lengths
         self._let_arrive(workload.requests)
+        events = self._events
+        while events:
+            if events[0][3] is None:
+                heappop(events)
+            else:
+                self._play(events[0][0])
+        self.cluster.check_not_stalled()
+        return self.recorder
+
+    def _play(self, now_s: float) -> None:
+        """Everything of one instant, then decide once; again if something follows that takes no time."""
         events, at_once, cluster = self._events, self._at_once, self.cluster
         handovers = cluster.handovers
-        while events or at_once:
-            if not at_once:
-                now_s, _, _, handler, subject = events[0]
+        is_blind = self._may_be_blind and type(events[0][4]) is Request and not handovers.waiting
+        if self._long:
+            self._catch_up(now_s, is_blind)
+        while True:
+            if events and events[0][0] == now_s:
+                event = heappop(events)
+                handler, subject = event[3], event[4]
                 if handler is None:
-                    heappop(events)
                     continue
-                is_caught_up = not (self._hides_answers and type(subject) is Request) or bool(handovers.waiting)
-                if self._long:
-                    self._catch_up(now_s, is_caught_up)
-            while True:  # everything of one instant, then decide once
-                if events and events[0][0] == now_s:
-                    event = heappop(events)
-                    handler, subject = event[3], event[4]
-                    if handler is None:
-                        continue
-                    if not is_caught_up and type(subject) is not Request:
-                        is_caught_up = True
-                        heappush(events, event)
-                        self._catch_up(now_s)
-                        continue
-                elif at_once:
-                    handler, subject = at_once.popleft()
-                elif handovers.waiting and (actions := cluster.start_transfers(now_s)):
-                    self._carry_out(actions, now_s)  # may take no time at all
+                if is_blind and type(subject) is not Request:
+                    is_blind = False
+                    heappush(events, event)
+                    self._catch_up(now_s)
                     continue
-                else:
-                    break
-                self.num_events += 1
-                if actions := handler(subject, now_s):
-                    self._carry_out(actions, now_s)
-            if actions := cluster.decide(now_s):
+            elif at_once:
+                handler, subject = at_once.popleft()
+            elif handovers.waiting and (actions := cluster.start_transfers(now_s)):
                 self._carry_out(actions, now_s)
-            if self.after_event:
-                self.after_event(now_s)
-        cluster.check_not_stalled()
-        return self.recorder
+                continue
+            else:
+                if actions := cluster.decide(now_s):
+                    self._carry_out(actions, now_s)
+                if self.after_event:
+                    self.after_event(now_s)
+                if at_once:
+                    continue
+                return
+            self.num_events += 1
+            if actions := handler(subject, now_s):
+                self._carry_out(actions, now_s)
 
     def _let_arrive(self, requests: List[Request]) -> None:
         """One arrival brings the next one with it, so that the heap holds no more than is going on."""
@@ -289,13 +294,13 @@ class VirtualDriver:
         heappush(self._events, lane.end)
         self._num_pushed += 1
 
-    def _catch_up(self, now_s: float, everywhere: bool = True) -> None:
+    def _catch_up(self, now_s: float, is_blind: bool = False) -> None:
         """Before anything of this instant happens, count the steps that are done by now.
 
-        Those of instances with role "decode" only if ``everywhere``.
+        Those of instances with role "decode" may wait if nobody looks at them (``is_blind``).
         """
         for lane in list(self._long):
-            if not everywhere and lane.instance.role == "decode":
+            if is_blind and lane.instance.role == "decode":
                 continue
             run = lane.run
             if run is None or now_s < run.next_s or run.end_s <= now_s or run.batch not in lane.instance.in_flight:
