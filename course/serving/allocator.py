@@ -38,6 +38,8 @@ class Allocator(Protocol):
 class AllocatorPool(BlockPool):
     """A pool that asks an `Allocator` for every block. It has no prefix cache."""
 
+    numbers_at_once = True  # the allocator is to be at work in a simulation, too, where nobody reads numbers
+
     def __init__(self, allocator: Allocator, num_blocks: int, block_size: int, prefix_cache: bool = False) -> None:
         if prefix_cache:
             raise UserError("an allocator of your own finds no cached prefixes: leave prefix_cache off")

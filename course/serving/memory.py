@@ -70,6 +70,8 @@ class Memory:
                 pool.promise(missing)
                 sequence._num_unnamed += missing
                 sequence._pool = pool
+                if pool.numbers_at_once:
+                    sequence._clock.name_blocks(sequence)
             else:
                 table += pool.allocate(missing)
         return copies
@@ -189,8 +191,8 @@ class Reservation:
     def __init__(self, pool: BlockPool, num_blocks: int) -> None:
         pool.promise(num_blocks)
         self._pool = pool
-        self.num_unnamed = num_blocks
-        self.named: list[int] = []
+        self.named: list[int] = pool.redeem(num_blocks) if pool.numbers_at_once else []
+        self.num_unnamed = num_blocks - len(self.named)
 
     def __len__(self) -> int:
         return len(self.named) + self.num_unnamed

@@ -23,6 +23,8 @@ class BlockPool:
     nothing, when `can_allocate` was not heeded. Sharing or releasing what nobody holds raises it too.
     """
 
+    numbers_at_once = False  # whether blocks of prompts and of moves get their numbers before somebody reads them
+
     def __init__(self, num_blocks: int, block_size: int, prefix_cache: bool = False) -> None:
         if num_blocks < 1:
             raise UserError(f"num_blocks must be at least 1, got {num_blocks}: give the KV cache some memory")
