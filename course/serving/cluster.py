@@ -128,9 +128,8 @@ class Cluster:
 
         ``results`` are those of the last step; `TokenResult` says whose are needed.
         """
-        instance = self.instances.get(batch.instance_id)
-        if instance is None or batch not in instance.in_flight:
-            return []  # lost meanwhile
+        if (instance := self.running(batch)) is None:
+            return []
         ended, forked = instance.complete(batch, results, num_steps)
         self._to_decide[instance] = None
         actions: list[Action] = []
@@ -145,10 +144,8 @@ class Cluster:
             self._forget(sequence)
             actions.append(SequenceEnded(sequence))
         if instance.role == "prefill":
-            for chunk in batch.prompts:
-                for sequence in chunk.samples:
-                    if sequence in instance.held:
-                        self.handovers.add(sequence, instance)
+            for sequence in [s for chunk in batch.prompts for s in chunk.samples if s in instance.held]:
+                self.handovers.add(sequence, instance)
         elif self._moves:
             actions += self._moves.after_step(instance, batch, self._decoders, now_s)
         return actions
