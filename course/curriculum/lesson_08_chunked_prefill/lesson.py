@@ -18,12 +18,11 @@ import math
 
 import numpy as np
 import torch
-from IPython.display import SVG
 from torch import Tensor
 
 from course.curriculum.lesson_08_chunked_prefill import explorer, mixed_steps, prices, real
 from course.exercises import exercise, find, scorecard, start
-from course.figures import mask_grid, steps_grid, steps_summary, timelines, token_gaps
+from course.figures import Drawing, mask_grid, steps_grid, steps_summary, timelines, token_gaps
 from course.model.loading import load_model
 from course.serving.schedulers import Orca
 from course.simulator.hardware import load_hardware
@@ -71,9 +70,11 @@ token_gaps(whole.reader_s, limit_s=whole.gap_s / 2, title="One reads, and a lett
 # ([Sarathi, 2023](https://arxiv.org/abs/2308.16369)).
 #
 # ```text
-#  whole     │ d d d │ P P P P P P P P P P P P  d d d │ d d d │ d d d │        d: a decode's token
-#                     └──── everybody waits ─────────┘                         P: tokens of the prompt
+#  whole     │ d d d │ P P P P P P P P P P P P  d d d │ d d d │ d d d │
+#                     └──── everybody waits ─────────┘
 #  chunked   │ d d d │ P P P P d d d │ P P P P d d d │ P P P P d d d │ d d d │
+#
+#  d: a decode's token    P: tokens of the prompt
 # ```
 #
 # ## Build it 1: cut
@@ -101,7 +102,7 @@ for num_tokens, chunk_size in ((7, 3), (6, 3), (2, 3)):
 
 # %%
 first = [[key <= row for key in range(8)] for row in range(3)]
-SVG(mask_grid({"the first chunk: positions 0 to 2": first}))
+Drawing(mask_grid({"the first chunk: positions 0 to 2": first}))
 
 # %% [markdown]
 # **Predict:** draw the mask of the second chunk, positions 3 to 5. How many cells are filled?
@@ -110,7 +111,7 @@ SVG(mask_grid({"the first chunk: positions 0 to 2": first}))
 
 # %%
 second, third = chunk_mask(3, 3, 8), chunk_mask(6, 1, 8)
-SVG(mask_grid({"the second chunk": second.tolist()}, start=3))
+Drawing(mask_grid({"the second chunk": second.tolist()}, start=3))
 
 # %%
 print("pairs of a token and a key:", sum(map(sum, first)), int(second.sum()), int(third.sum()))
@@ -182,7 +183,7 @@ beside = {
     "the reference": serve_in_steps(reference(6), requests, num_blocks=99),
 }
 print(steps_summary(beside))
-SVG(steps_grid(beside, budget=6))
+Drawing(steps_grid(beside, budget=6))
 
 # %% [markdown]
 # The blue rows have no hole. The long prompt gets what they leave, and the last step of it is shared with the next one's
@@ -193,7 +194,7 @@ SVG(steps_grid(beside, budget=6))
 # %%
 crowd = [(0, 1, 8, 8), (0, 1, 6, 6), (0, 1, 8, 8), (0, 1, 9, 9), (2, 5, 2, 2)]
 crowded = {"a budget of 4": serve_in_steps(Chunked(4), crowd, num_blocks=99)}
-SVG(steps_grid(crowded, starved=[4], budget=4))
+Drawing(steps_grid(crowded, starved=[4], budget=4))
 
 # %% [markdown]
 # Not before somebody ends. Decodes take the whole budget, and nothing is left for prompts. It cannot get worse than that:
