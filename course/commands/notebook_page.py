@@ -24,6 +24,14 @@ class Cell:
 
 
 _PANEL = "const panel = jupyterapp.shell.currentWidget, notebook = panel?.content;"
+_OPEN_INSTEAD = """async (path) => {
+  for (const open of [...jupyterapp.shell.widgets("main")]) open.dispose(); // to close would ask whether to save
+  await jupyterapp.commands.execute("docmanager:open", { path });
+}"""
+_IS_OPEN = """(path) => {
+  const shown = globalThis.jupyterapp?.shell.currentWidget;
+  return shown?.context?.path === path && shown.content.model?.cells.length > 0;
+}"""
 _NO_AUTOSAVE = """
 const toggle = "docmanager:toggle-autosave";
 if (jupyterapp.commands.isToggled(toggle)) await jupyterapp.commands.execute(toggle);
@@ -43,8 +51,11 @@ class Notebook:
     def __init__(self, page: Page, lab: Lab, path: str) -> None:
         self.page = page
         lab.end_kernel(path)
-        page.goto(lab.url(path))
-        page.wait_for_function("() => globalThis.jupyterapp?.shell.currentWidget?.content?.model?.cells.length > 0")
+        if page.url.startswith(f"http://127.0.0.1:{lab.port}/lab"):  # to start JupyterLab takes longer than a lesson
+            page.evaluate(_OPEN_INSTEAD, path)
+        else:
+            page.goto(lab.url(path))
+        page.wait_for_function(_IS_OPEN, arg=path)
         self.ask("await panel.context.ready; await panel.sessionContext.ready; await panel.revealed;")
         self.ask(_NO_AUTOSAVE)
 

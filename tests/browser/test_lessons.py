@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,18 +14,30 @@ from course.curriculum.contents import ROOT, contents
 from course.exercises.definition import Exercise
 from course.exercises.registry import find
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 LESSONS = [lesson.file for lesson in contents().lessons if lesson.is_ready]
 LABS = [str(file.relative_to(ROOT)) for file in sorted(ROOT.glob("labs/*/*.ipynb"))]
 HANDED_IN = re.compile(r'@exercise\("([\w.]+)"\)')
 
 
+@pytest.fixture(scope="module")
+def window(chromium) -> Iterator[tuple[Page, Requests]]:
+    """One JupyterLab, in which a learner goes from lesson to lesson."""
+    with new_page(chromium) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="module", params=LESSONS)
-def lesson(request, lab, chromium) -> Iterator[tuple[Notebook, Requests]]:
+def lesson(request, lab, window) -> Iterator[tuple[Notebook, Requests]]:
     """A lesson, run from top to bottom as it is committed."""
-    with new_page(chromium) as (page, requests):
-        notebook = Notebook(page, lab, f"notebooks/{request.param}")
-        notebook.run_all()
-        yield notebook, requests
+    page, requests = window
+    path = f"notebooks/{request.param}"
+    notebook = Notebook(page, lab, path)
+    notebook.run_all()
+    yield notebook, requests
+    lab.end_kernel(path)
 
 
 def test_it_runs_to_its_end(lesson) -> None:
