@@ -82,8 +82,8 @@ def crew(args: argparse.Namespace) -> tuple[list[str], list[str]]:
         raise UserError("--bandwidth-gb-s, --latency-us and --short-prompts-stay are for --mode disaggregated")
     if (args.scheduler or args.token_budget is not None) and not some_do_both(args, roles):
         raise UserError(
-            f"--scheduler and --token-budget are for workers that do both, here they only {' or '.join(set(roles))}: "
-            "add a mixed one with --workers, or leave them out"
+            "--scheduler and --token-budget are for workers that do both, here they only "
+            f"{' or '.join(dict.fromkeys(roles))}: add a mixed one with --workers, or leave them out"
         )
     return roles, devices
 
