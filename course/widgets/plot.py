@@ -68,10 +68,12 @@ export default {
     el.append(plot);
     let plotly = null;
     const say = () => (plot.ariaLabel = model.get("label"));
+    let width = 0; // as last drawn; 0 where the page does not show the place yet
     const draw = () => {
+      if (!plotly) return;
       const { data, layout, config } = model.get("figure");
-      const width = plot.clientWidth || undefined; // not known while the page does not show it
-      plotly?.react(plot, structuredClone(data), { ...structuredClone(layout), width }, config);
+      width = plot.clientWidth;
+      plotly.react(plot, structuredClone(data), { ...structuredClone(layout), width: width || undefined }, config);
     };
     model.on("change:figure", draw);
     model.on("change:label", say);
@@ -89,11 +91,9 @@ export default {
     const asking = setInterval(ask, 1000);
     page.ready.then(() => clearInterval(asking));
     const serving = setInterval(() => serveKeyboards(el.parentElement), 500);
-    // plotly.js watches the window alone; a panel beside the notebook changes the width, too.
-    let width = 0;
-    const fitting = new ResizeObserver(([{ contentRect }]) => {
-      if (width && contentRect.width && contentRect.width !== width) draw();
-      width = contentRect.width;
+    // plotly.js watches the window alone; a panel beside the notebook and coming into sight change the width, too.
+    const fitting = new ResizeObserver(() => {
+      if (plot.clientWidth && plot.clientWidth !== width) draw();
     });
     fitting.observe(el);
     return () => {

@@ -69,13 +69,14 @@ def test_a_picture_is_as_wide_as_its_place(lesson) -> None:
     notebook, _ = lesson
     [explorer, *_] = notebook.explorers()
     explorer.plot.scroll_into_view_if_needed()  # what is out of sight is drawn when it comes into sight
+    notebook.page.wait_for_function(FITS, arg=[explorer.plot.element_handle(), 0])
     before = explorer.room_px
     notebook.ask("await jupyterapp.commands.execute('application:toggle-left-area');")
-    notebook.page.wait_for_function(WIDER, arg=[explorer.plot.element_handle(), before])
+    notebook.page.wait_for_function(FITS, arg=[explorer.plot.element_handle(), before])
     notebook.ask("await jupyterapp.commands.execute('application:toggle-left-area');")
 
 
-WIDER = """([plot, before]) => {
+FITS = """([plot, before]) => {
   const drawn = plot.querySelector(".main-svg").getBoundingClientRect().width;
   return plot.clientWidth !== before && Math.abs(drawn - plot.clientWidth) < 2;
 }"""
