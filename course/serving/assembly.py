@@ -52,10 +52,12 @@ def _decode_all(instance: Instance, batch: Batch) -> None:
 
 def _decode_alone(instance: Instance, batch: Batch, sequences: list[Sequence]) -> None:
     """Some of those that decode, or those of one pipeline stage: counted one by one."""
-    copies = list(batch.copies)
+    copies, memory = list(batch.copies), instance.memory
     for sequence in sequences:
-        batch.num_decode_context_tokens += sequence.num_computed_tokens
-        copies += instance.memory.grow(sequence, 1)
+        num_tokens = sequence._num_computed + sequence._clock.steps
+        batch.num_decode_context_tokens += num_tokens
+        if sequence._request.n > 1 or num_tokens % memory.pool.block_size == 0:  # otherwise there is room in its block
+            copies += memory.grow(sequence, 1)
     batch.decodes += tuple(sequences)
     batch.copies = copies
 

@@ -26,4 +26,5 @@ class Lane:
         self.busy_s = 0.0  # while a batch ran (in a pipeline: in its first stage)
         self.started_s = 0.0
         self.ends: list[tuple[int, int, Sequence]] = []  # heap: at which step of the decode clock who ends
+        self.beside: dict[Sequence, None] = {}  # who took its last step beside the clock, and does not follow the log
         self.stages_free_s = [0.0] * instance.num_stages  # when each stage of the pipeline will have nothing to do

@@ -209,8 +209,8 @@ class VirtualDriver:
     def _start(self, action: RunBatch, now_s: float) -> None:
         batch = action.batch
         lane = self._lane_of(batch.instance_id)
-        for sequence in batch.fresh:
-            self._follow(self._times_of(sequence), sequence, lane)
+        if batch.ticks:
+            self._follow_all(batch, lane)
         if lane.instance.num_stages > 1:
             self._enter_pipeline(batch, lane, now_s)
             return
@@ -229,8 +229,19 @@ class VirtualDriver:
         else:
             self._end_after(lane, 1)
 
-    def _follow(self, times_s: TokenTimes, sequence: Sequence, lane: Lane) -> None:
+    def _follow_all(self, batch: Batch, lane: Lane) -> None:
+        """Those who are new to the lane's clock, or went steps beside it, follow its log from now on."""
+        if lane.beside:
+            beside, lane.beside = lane.beside, {}
+            for sequence in beside:
+                if sequence._clock is lane.decoding:
+                    self._follow(sequence, lane)
+        for sequence in batch.fresh:
+            self._follow(sequence, lane)
+
+    def _follow(self, sequence: Sequence, lane: Lane) -> None:
         """From now on its tokens are those of the lane's steps, until it ends."""
+        times_s = self._times_of(sequence)
         if times_s.is_open:
             times_s.stop(sequence.num_output_tokens)
         times_s.follow(lane.log)
@@ -333,15 +344,15 @@ class VirtualDriver:
             lane = self.lanes[batch.instance_id]
             for sequence in batch.decodes:
                 if not sequence.is_ended:
-                    times_s = self._sample(sequence, now_s, results)
-                    if lane.instance.num_stages == 1:
-                        self._follow(times_s, sequence, lane)
+                    self._sample(sequence, now_s, results)
+                    if lane.instance.num_stages == 1:  # in a pipeline nobody has a clock
+                        lane.beside[sequence] = None
         for chunk in batch.prompts:
             for sequence in chunk.samples:
                 if not sequence.is_ended:
                     self._sample(sequence, now_s, results)
 
-    def _sample(self, sequence: Sequence, now_s: float, results: list[TokenResult]) -> TokenTimes:
+    def _sample(self, sequence: Sequence, now_s: float, results: list[TokenResult]) -> None:
         """Note a token, and in ``results`` if it is the last one."""
         times_s = self._times_of(sequence)
         if times_s.is_open:
@@ -349,7 +360,6 @@ class VirtualDriver:
         times_s.append(now_s)
         if len(times_s) >= self._lengths[sequence._request.id]:
             results.append(TokenResult(sequence, finished=True))
-        return times_s
 
     # pipelines
 
