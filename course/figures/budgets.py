@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from course.figures.overview import HEIGHT, MARGIN
 from course.figures.palette import DECODE, PREFILL, TEXT, WRONG
 from course.figures.style import dashed, new_figure, say_count, say_ms, steps_for_ticks
-from course.figures.timeline import Row, layout_rows, timeline_axes, timeline_traces
+from course.figures.timeline import FEW_LABELS, Row, layout_rows, timeline_axes, timeline_traces
 from course.figures.watch import History
 from course.metrics.record import RequestRecord
 
@@ -62,7 +62,7 @@ def budget_overview(
         }
         axes[f"yaxis{panel}"] = {"domain": [0.66, 1.0], "anchor": f"x{panel}", "title": {"text": text}, "type": "log"}
         axes[f"yaxis{panel}"] |= {"tickformat": "~s", "nticks": 4, "dtick": "D2"}
-    axes |= timeline_axes(rows, "3")
+    axes |= timeline_axes(rows, "3", FEW_LABELS)
     axes["xaxis3"] |= {"anchor": "y3"}
     axes["yaxis3"] |= {"anchor": "x3", "domain": [0.0, 0.46]}
     for axis in (name for name in axes if name[1:].startswith("axis")):

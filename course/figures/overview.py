@@ -15,14 +15,13 @@ from course.figures.latency import (
     latency_traces,
 )
 from course.figures.style import new_figure
-from course.figures.timeline import layout_rows, timeline_axes, timeline_summary, timeline_traces
+from course.figures.timeline import FEW_LABELS, layout_rows, timeline_axes, timeline_summary, timeline_traces
 from course.figures.watch import History
 from course.metrics.latency import tpot_s, ttft_s
 from course.metrics.record import RequestRecord
 from course.workload.slo import SLO
 
 MARGIN = {"l": 150, "r": 30, "t": 40, "b": 60}  # px: the names of workers and requests fit in
-MOST_LABELS = 5  # of requests; their rows are thin here, and a redraw measures every label
 HEIGHT = 860  # px, fixed: a picture that changes its height under a slider makes the page jump
 
 
@@ -41,7 +40,7 @@ def serving_overview(
     """
     rows, bars = layout_rows(records, history)
     traces = [*latency_traces(Latencies.of(records, ttft, tpot), slo), *timeline_traces(bars, "3")]
-    axes = {**latency_axes(bottom=0.68), **timeline_axes(rows, "3", MOST_LABELS), **latency_limits(slo)}
+    axes = {**latency_axes(bottom=0.68), **timeline_axes(rows, "3", FEW_LABELS), **latency_limits(slo)}
     axes["xaxis3"] |= {"anchor": "y3"}
     axes["yaxis3"] |= {"anchor": "x3", "domain": [0.0, 0.5]}
     for axis in (name for name in axes if name[1:].startswith("axis")):

@@ -15,6 +15,7 @@ from course.metrics.record import RequestRecord
 
 ROW_PX = 22
 MOST_LABELS = 30
+FEW_LABELS = 5  # of requests, where their rows are thin and a slider redraws them: every label is measured
 STRIDES = tuple(m * 10**n for n in range(6) for m in (1, 2, 5))
 _THICKNESS: dict[Kind, float] = {"waiting": 0.5, "prefill": 0.86, "transfer": 0.86, "decode": 0.86}
 
