@@ -12,6 +12,8 @@ from course.engine.transfer.record import TransferRecord
 from course.engine.transfer.traffic import Traffic
 from course.errors import UserError
 from course.serving.actions import Transfer
+from course.serving.memory import Reservation
+from course.serving.pool import BlockPool
 
 NUM_LAYERS = 4
 BLOCK_BYTES = 1000  # in each layer
@@ -43,13 +45,11 @@ class Link:
         return SimpleNamespace(number=number, instance=SimpleNamespace(id=number), is_lost=False, send=send)
 
     def start(self, number: int, source: Any, target: Any, num_blocks: int, is_early: bool = False) -> None:
-        sequence = SimpleNamespace(id=(number, 0))
-        blocks = list(range(num_blocks))
-        self.traffic.start(
-            Transfer(number, sequence, source.instance, target.instance, blocks, blocks, is_early=is_early),  # type: ignore[arg-type]
-            source,
-            target,
-        )
+        sequence: Any = SimpleNamespace(id=(number, 0), block_table=list(range(num_blocks)))
+        reservation = Reservation(BlockPool(num_blocks, 16), num_blocks)
+        transfer = Transfer(number, sequence, source.instance, target.instance, reservation)
+        transfer.is_early = is_early
+        self.traffic.start(transfer, source, target)
 
     def run(self, until_s: float = 1e9) -> list[TransferRecord]:
         """Until all moves are done: what they took, by their numbers."""
