@@ -34,5 +34,6 @@ def run(args: argparse.Namespace) -> int:
 
 def pytest_arguments(given: list[str]) -> list[str]:
     """The whole suite runs on two cores; a selection runs as the user says."""
+    # Three workers, for many tests wait: for a kernel, a browser, a process that ends.
     # In the order of the files: browser tests, the longest, come first, and no worker is left with one at the end.
-    return given or ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
+    return given or ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]

@@ -129,7 +129,7 @@ def test_the_answers_to_the_first_things_to_try() -> None:
 def good_share(server: str, rate: float, most: int = 4, num: int = 600) -> int:
     """Percent of the requests that keep both limits, as the explorer says it."""
     summary = plan.explorer().draw(server=server, rate=rate, most=most, num=num)[1]
-    return int(summary.split("%")[0].split()[-1])
+    return round(float(summary.split("%")[0].split()[-1]))
 
 
 def test_the_answers_to_the_second_things_to_try() -> None:
