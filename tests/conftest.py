@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from typing import Any
 
 import pytest
@@ -21,10 +22,12 @@ settings.load_profile("course")
 
 
 def pytest_configure() -> None:
-    """Here plotly checks all names and values of every figure."""
+    """Here plotly checks all names and values of every figure, and interrupts arrive."""
     from course.figures import style
 
     style.is_checked = True
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as it is for what a shell starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
