@@ -51,7 +51,7 @@ class Notebook:
     def __init__(self, page: Page, lab: Lab, path: str) -> None:
         self.page = page
         lab.end_kernel(path)
-        if page.url.startswith(f"http://127.0.0.1:{lab.port}/lab"):  # to start JupyterLab takes longer than a lesson
+        if page.url.startswith(f"http://127.0.0.1:{lab.port}/lab"):  # JupyterLab takes seconds to start
             page.evaluate(_OPEN_INSTEAD, path)
         else:
             page.goto(lab.url(path))
