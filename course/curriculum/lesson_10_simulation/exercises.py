@@ -275,8 +275,8 @@ def some_costs(rng: np.random.Generator) -> list[float]:
 
 
 def some_requests(rng: np.random.Generator, num: int, apart_s: float, answer: int) -> Requests:
-    """At random, so far apart on average."""
-    arrivals_s = np.cumsum(rng.exponential(apart_s, num))
+    """At random, so far apart on average, no two at one instant."""
+    arrivals_s = np.cumsum(0.002 + rng.exponential(apart_s, num))
     return [(round(float(at), 3), int(rng.integers(1, 12)), int(rng.integers(1, answer + 1))) for at in arrivals_s]
 
 
@@ -291,9 +291,10 @@ def a_prompt_alone(rng: np.random.Generator) -> Cases:
 @serve.check(hint="One after the other: a prompt begins when the one before has ended, and not before it has arrived.")
 def a_queue_of_prompts(rng: np.random.Generator) -> Cases:
     """Lindley's recursion (1952): who comes begins at its arrival or when the one before ends, whichever is later."""
-    for num, apart_s in ((2, 0.3), (3, 2.5), (20, 1.0)):
+    busy, idle, both = rng.uniform(0.1, 0.5, 2), rng.uniform(1.5, 3.0, 3), rng.exponential(0.5, 20)
+    for apart_s in (busy, idle, both):
         prefill_s = round(float(rng.uniform(0.6, 1.4)), 3)
-        arrivals_s = [round(float(at), 3) for at in np.cumsum(rng.exponential(apart_s, num))]
+        arrivals_s = [round(float(at), 3) for at in np.cumsum(apart_s)]
         requests = [(at, 4, 1) for at in arrivals_s]
         ends_s, free_s = [], 0.0
         for at in arrivals_s:
@@ -319,7 +320,7 @@ def answers_share_steps(rng: np.random.Generator) -> Cases:
     yield from served(
         ([(0.0, 2, 3), (0.25, 2, 2)], 1, [1.0, 0.0, 0.0, 1.0, 0.25, 0.5]),
         ([(0.0, 2, 2), (0.25, 2, 2)], 1, ONE_SECOND),
-        ([(0.0, 2, 4), (0.25, 5, 2), (0.5, 3, 1)], 1, some_costs(rng)),
+        ([(0.0, 2, 4), (0.0625, 5, 2), (0.125, 3, 1)], 1, some_costs(rng)),
     )
 
 
