@@ -41,9 +41,17 @@ first_request("A list is")"""
 
 
 def lesson_row(lesson: Lesson) -> str:
-    """One line of the table; only a lesson that is here is a link."""
-    title = f"**[{lesson.title}]({lesson.file})**" if lesson.is_ready else lesson.title
-    return f"| {lesson.number:02d} | {title} | {lesson.question} | {lesson.time} |"
+    """One line of the table; only a lesson that is here is a link and says how long it takes."""
+    if not lesson.is_ready:
+        return f"| {lesson.number:02d} | {lesson.title} | {lesson.question} | *planned* |"
+    return (
+        f"| {lesson.number:02d} | **[{lesson.title}]({lesson.file})** | {lesson.question} | {_unbroken(lesson.time)} |"
+    )
+
+
+def _unbroken(text: str) -> str:
+    """In one line, however narrow the column."""
+    return text.replace(" ", "&nbsp;")
 
 
 def lesson_table(course: Contents) -> str:
@@ -51,7 +59,7 @@ def lesson_table(course: Contents) -> str:
     ready = sum(lesson.is_ready for lesson in course.lessons)
     lines = ["## Lessons", ""]
     if ready < len(course.lessons):
-        lines += [f"The lessons are added in order: {ready or 'none'} of {len(course.lessons)} so far.", ""]
+        lines += [f"{ready or 'None'} of {len(course.lessons)} are here. Those without a link are planned.", ""]
     lines += ["| | lesson | its question | time |", "|:--|:--|:--|:--|"]
     for part in course.parts:
         lines.append(f"| | *{part.title}* | | |")
@@ -63,7 +71,7 @@ def lab_row(lab: Lab) -> str:
     """One line of the labs' table: the notebook, and the hand-out beside it."""
     folder = f"../labs/{lab.name}"
     title = f"**[{lab.title}]({folder}/{lab.file})** ([hand-out]({folder}/README.md))" if lab.is_ready else lab.title
-    return f"| Lab {lab.number} | {title} | {lab.question} | {lab.time} |"
+    return f"| Lab&nbsp;{lab.number} | {title} | {lab.question} | {_unbroken(lab.time)} |"
 
 
 def lab_table(course: Contents) -> str:

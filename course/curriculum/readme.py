@@ -12,7 +12,7 @@ BLOCK = re.compile(r"(<!-- lessons: .*? -->\n).*(<!-- end of lessons -->)", re.D
 
 def _row(lesson: Lesson) -> str:
     title = f"[{lesson.title}](notebooks/{lesson.file})" if lesson.is_ready else lesson.title
-    return f"| {lesson.number:02d} | {title} | {lesson.question} | {lesson.time} |"
+    return f"| {lesson.number:02d} | {title} | {lesson.question} | {lesson.time if lesson.is_ready else '*planned*'} |"
 
 
 def _lab_row(lab: Lab) -> str:
@@ -25,7 +25,8 @@ def lesson_table(course: Contents) -> str:
     ready = sum(lesson.is_ready for lesson in course.lessons)
     lines = ["| | lesson | question | time |", "|:--|:--|:--|:--|", *map(_row, course.lessons)]
     if ready < len(course.lessons):
-        lines = [f"Lessons are added in order; {ready or 'none'} of the {len(course.lessons)} so far.", "", *lines]
+        here = f"{ready or 'None'} of the {len(course.lessons)} lessons are here; those without a link are planned."
+        lines = [here, "", *lines]
     labs = ["", "And homework:", "", "| | lab | question | time |", "|:--|:--|:--|:--|", *map(_lab_row, course.labs)]
     return "\n".join([*lines, *labs])
 

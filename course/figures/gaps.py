@@ -43,7 +43,7 @@ def token_gaps(
             longest.append(max(found, key=lambda s: s.end_s - s.start_s))
     axes: dict[str, Any] = {"xaxis": {"title": {"text": "time (ms)"}, "rangemode": "nonnegative"}}
     axes["yaxis"] = {"title": {"text": "tokens received"}}
-    return new_figure(traces, title, annotations=_labels(longest), **axes)
+    return new_figure(traces, title, annotations=_labels(longest, list(named.values())), **axes)
 
 
 def token_gaps_summary(streams: Mapping[str, Sequence[float]] | Sequence[float], limit_s: float) -> str:
@@ -83,20 +83,34 @@ def _stall_trace(found: Sequence[Stall], is_first: bool) -> go.Scatter:
     return go.Scatter(name="stall", x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=is_first)
 
 
-def _labels(longest: Sequence[Stall]) -> list[dict[str, object]]:
-    """One below each stall. Several may happen at once: then the highest has it above, and none stands over another."""
+def _labels(longest: Sequence[Stall], streams: Sequence[Sequence[float]]) -> list[dict[str, object]]:
+    """One below each stall. Several may happen at once: then the highest has it above, and none stands over another.
+
+    Of a single stall it stands where the fewest tokens are in the way.
+    """
     labels: list[dict[str, object]] = []
     for i, stall in enumerate(sorted(longest, key=lambda s: s.token)):
         is_highest = i == len(longest) - 1 > 0
-        at_s = stall.start_s + (stall.end_s - stall.start_s) * (i + 1) / (len(longest) + 1)
+        share, side = (i + 1) / (len(longest) + 1), 1 if is_highest else -1
+        if len(longest) == 1:
+            places = [(part / 4, way) for way in (-1, 1) for part in (2, 1, 3)]
+            share, side = min(places, key=lambda place: _num_hidden(stall, place[0], place[1], streams))
         labels.append(
             {
                 "text": f"<b>{say_ms(stall.end_s - stall.start_s)}</b>",
-                "x": round(at_s * 1e3, 3),
+                "x": round(1e3 * (stall.start_s + (stall.end_s - stall.start_s) * share), 3),
                 "y": stall.token,
-                "yshift": 20 if is_highest else -20,
+                "yshift": 20 * side,
                 "showarrow": False,
                 "font": {"size": FONT_SIZE},
             }
         )
     return labels
+
+
+def _num_hidden(stall: Stall, share: float, side: int, streams: Sequence[Sequence[float]]) -> int:
+    """How many tokens a label would hide: a tenth of the picture wide, a tenth high, beside the stall."""
+    most, end_s = max(map(len, streams)), max(times_s[-1] for times_s in streams if times_s)
+    at_s, at_token = stall.start_s + (stall.end_s - stall.start_s) * share, stall.token + side * 0.09 * most
+    near = [(abs(t - at_s), abs(n - at_token)) for times_s in streams for n, t in enumerate(times_s, 1)]
+    return sum(beside < 0.06 * end_s and above < 0.06 * most for beside, above in near)

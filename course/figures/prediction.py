@@ -51,7 +51,8 @@ def predicted_measured(groups: Mapping[str, Pairs], title: str = "Predicted and 
         traces.append(
             go.Scatter(y=rounded, hovertemplate=hover, xaxis="x2", yaxis="y2", **{**shared, "showlegend": False})
         )
-    ticks = {"type": "log", "dtick": "D2" if high < 30 * low else 1}
+    labelled = (1, 2, 5) if high < 30 * low else (1,)
+    ticks = {"type": "log", "tickvals": [n * 10.0**power for power in range(-3, 6) for n in labelled]}
     axes: dict[str, Any] = {
         "xaxis": {"domain": [0, 0.46], "title": {"text": "measured (ms)"}, **ticks},
         "yaxis": {"title": {"text": "predicted (ms)"}, **ticks},
@@ -63,7 +64,7 @@ def predicted_measured(groups: Mapping[str, Pairs], title: str = "Predicted and 
 
 
 def predicted_measured_summary(groups: Mapping[str, Pairs]) -> str:
-    """For each group the medians of both, and how far off the prediction is: median and 90th percentile."""
+    """A line for each group: the medians of both, and how far off the prediction is: median and 90th percentile."""
     said = []
     for name, pairs in groups.items():
         predicted, measured = (sorted(column) for column in zip(*pairs, strict=True))
@@ -71,6 +72,6 @@ def predicted_measured_summary(groups: Mapping[str, Pairs]) -> str:
         said.append(
             f"{name}: median {say_ms(percentile(predicted, 50))} predicted, "
             f"{say_ms(percentile(measured, 50))} measured; "
-            f"off by {percentile(errors, 50):.0%} (median), {percentile(errors, 90):.0%} (P90)"
+            f"off by {percentile(errors, 50):.0%} (median), {percentile(errors, 90):.0%} (P90)."
         )
-    return ". ".join(said) + "."
+    return "\n".join(said)

@@ -65,8 +65,8 @@ def timelines(runs: Mapping[str, tuple[Sequence[RequestRecord], History]], title
 
 
 def timelines_summary(runs: Mapping[str, tuple[Sequence[RequestRecord], History]]) -> str:
-    """The summaries of the runs, by name."""
-    return " ".join(f"{name}: {timeline_summary(*run)}" for name, run in runs.items())
+    """The summaries of the runs by name, a line for each."""
+    return "\n".join(f"{name}: {timeline_summary(*run)}" for name, run in runs.items())
 
 
 def timeline_summary(records: Sequence[RequestRecord], history: History) -> str:
@@ -143,10 +143,13 @@ def _kind_trace(kind: Kind, bars: Sequence[Bar], panel: str) -> dict[str, Any]:
 
 def timeline_axes(rows: Sequence[Row], panel: str = "", most_labels: int = MOST_LABELS) -> dict[str, Any]:
     """Time to the right in ms, rows downwards; of many requests every second, fifth or tenth is labelled."""
-    requests = [row for row in rows if row.label.startswith("request")]
-    every = next(n for n in STRIDES if len(requests) <= n * most_labels)
-    hidden = {row.y for i, row in enumerate(requests) if i % every}
-    shown = [row for row in rows if row.y not in hidden]
+    is_request = [row.label.startswith("request") for row in rows]
+    every = next(n for n in STRIDES if sum(is_request) <= n * most_labels)
+    shown, num_above = [], 0  # requests of the same run: each begins anew
+    for row, one in zip(rows, is_request, strict=True):
+        if num_above % every == 0 or not one:
+            shown.append(row)
+        num_above = num_above + 1 if one else 0
     ticks = {"tickvals": [row.y for row in shown], "ticktext": [row.label for row in shown]}
     yaxis = {"range": [max((row.y for row in rows), default=0) + 0.7, -0.9], "showgrid": False, "ticks": "", **ticks}
     yaxis["tickfont"] = {"size": 13}

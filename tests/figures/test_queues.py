@@ -64,6 +64,6 @@ def test_a_perfect_prediction_lies_on_the_diagonal() -> None:
     assert list(points.y) == [100.0, 300.0]
     assert list(errors.y) == pytest.approx([0.0, 0.5])
     assert predicted_measured_summary(groups) == (
-        "TTFT: median 200 ms predicted, 150 ms measured; off by 25% (median), 45% (P90). "
+        "TTFT: median 200 ms predicted, 150 ms measured; off by 25% (median), 45% (P90).\n"
         "TPOT: median 10 ms predicted, 20 ms measured; off by 50% (median), 50% (P90)."
     )

@@ -129,6 +129,16 @@ def test_labels_of_stalls_at_the_same_time_do_not_meet() -> None:
     assert labels[0].x < labels[1].x
 
 
+def test_a_label_gives_way_to_the_tokens_of_another_stream() -> None:
+    stalled = [*(0.001 * i for i in range(10)), *(1.0 + 0.001 * i for i in range(10))]
+    steady = [0.5 + 0.001 * i for i in range(20)]
+    alone, beside = (
+        token_gaps(streams, 0.5).layout.annotations[0] for streams in (stalled, {"stalled": stalled, "steady": steady})
+    )
+    assert (alone.x, alone.yshift) == (504.5, -20)
+    assert beside.x == 256.75
+
+
 def test_token_gaps_mark_the_longest() -> None:
     figure = token_gaps([0.0, 0.01, 0.02, 0.12, 0.13, 0.33], 0.05)
     stall, stream = figure.data

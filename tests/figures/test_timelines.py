@@ -34,4 +34,4 @@ def test_every_bar_of_each_run_is_there_below_those_of_the_one_before() -> None:
 def test_the_summary_names_each_run() -> None:
     said = timelines_summary({"static": run("static"), "orca": run("orca")})
     assert said.startswith("static: 3 requests in ")
-    assert " orca: 3 requests in " in said
+    assert "\norca: 3 requests in " in said

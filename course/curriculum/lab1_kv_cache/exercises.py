@@ -381,7 +381,7 @@ def with_a_full_decoder(
 
 @define("lab1.decode", points=2, grants=TORCH, lab=True, hidden_checks=2, through=with_a_full_decoder)
 def decode(decoder, logits: Tensor, num_tokens: int, end_tokens: list[int]) -> list[int]:
-    """Write an answer behind what is cached, always with the most likely token; return it as a list of ints.
+    """Write an answer behind what is cached, always with the most likely token: a list of ints.
 
     `logits` [vocabulary] come from `prefill` and rate the first token of the answer.
     `decoder.step([token])` puts a token through the model, behind those in the cache, and

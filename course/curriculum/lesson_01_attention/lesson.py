@@ -223,7 +223,7 @@ for kv_heads in (8, 4, 1):
 #     x ──┬── norm ── attention ──(+)──┬── norm ── MLP ──(+)── x of the next layer
 #         └────────────────────────┘   └───────────────┘
 #
-# - Attention is the only place where tokens meet. The four functions are yours.
+# - Attention is the only place where tokens meet. Its four functions are the ones that you have just written.
 # - The MLP transforms each token's row on its own.
 #
 # One thing is missing: order. Nothing in a score says how far apart two tokens stand. Llama therefore turns queries
@@ -465,7 +465,7 @@ explorer.explorer()
 
 # %%
 for n in (2_048, 65_536):
-    print(explorer.summary("OPT-13B on one A100", n))
+    print(explorer.summary("OPT-13B on one A100", n).partition(" Both")[0])
 
 # %% [markdown]
 # TTFT of a usual prompt is nearly a straight line: weights. At book length, most of it is attention.

@@ -48,8 +48,8 @@ def without_cache(model, prompt: list[int], num_tokens: int) -> list[int]:
 # %% tags=["nbval-ignore-output"]
 tiny = TinyModel()
 prompt = tiny.encode("The function returns")
-answer = without_cache(tiny, prompt, 20)
-assert len(answer) == 20
+answer = without_cache(tiny, prompt, 16)
+assert len(answer) == 16
 print(tiny.decode(prompt), "→", *tiny.decode(answer).split())
 
 # %% [markdown]
@@ -62,7 +62,7 @@ for length in (50, 100, 200, 400, 800):
     watch = Watched(tiny)
     without_cache(watch, long_text[: length - 2], 3)
     token_ms[length] = 1000 * min(watch.seconds)
-    print(f"behind {length} tokens: {token_ms[length]:5.1f} ms for the next one")
+    print(f"behind {length:>3} tokens: {token_ms[length]:6.1f} ms for the next one")
 assert token_ms[800] > 2 * token_ms[50]
 
 # %% [markdown]
@@ -196,7 +196,7 @@ print(f"output of the sixth token {list(last.shape)}: the same; cached keys {lis
 cached = Watched(TinyModel(attend))
 answer = generate(cached, prompt, 40)
 assert answer == without_cache(tiny, prompt, 40)
-print(tiny.decode(prompt), "→", *tiny.decode(answer).split())
+print(tiny.decode(prompt), "→", *tiny.decode(answer).split()[:12], "…")
 
 # %% [markdown]
 # It does not: 40 tokens, all equal. And this is what went through the model, step by step:

@@ -268,8 +268,8 @@ for prompt in (64, 512, 2048):
 # come. But lessons 02 and 03 say what a step consists of, so a few constants are enough
 # ([DistServe, appendix A](https://arxiv.org/abs/2401.09670)):
 #
-#     prefill   a + b · Σ len + c · Σ len²      weights; each token through them; each looks back
-#     decode    a + b · Σ context + c · batch   weights; each cache; each sequence's own work
+#     prefill   a + b · Σ len + c · Σ len²      weights; tokens through them; tokens looking back
+#     decode    a + b · Σ context + c · batch   weights; caches; each sequence's own work
 #
 # We run some of each on the engine, several rounds, on this machine. It takes a few seconds. The clock counts the time that
 # our own program computes: what else this machine does is none of our business.
@@ -356,7 +356,7 @@ predicted_measured(latencies, "24 requests: your prediction, and the engine")
 
 # %% [markdown]
 # None of these requests was measured beforehand. All that was told is lengths, times of arrival, and six constants. How
-# far off are you? The line above says it, for half of the requests and for nine in ten.
+# far off are you? The two lines above say it, for half of the requests and for nine in ten.
 #
 # Why not closer? Two reasons. **The machine:** if nearly all points lie on one side, it became busier or calmer after the
 # profile. (Neighbours take no time of ours, but room in the processor's caches. Run the cells from the profile on again.)
@@ -502,8 +502,8 @@ print("; ".join(f"K = {k}: {found[0]:.2f}" for k, found in crossings if found))
 # ## Take away
 #
 # 1. **A busy server is a slow one.** Random arrivals queue, and the wait grows like 1 / (1 − load). Never plan with 1 / D.
-# 2. **A simulator is a heap.** The earliest event, all of an instant, then decide; whoever begins puts the end on the heap. Who
-#    decides is the real scheduler; how long it takes are a few fitted constants.
+# 2. **A simulator is a heap.** Take the earliest event, and all others of that instant; then decide. What begins puts its end
+#    on the heap. The real scheduler decides; a few fitted constants say how long it takes.
 # 3. **Check it three ways:** against a formula where there is one, against another simulator, and against the clock. Where
 #    you have not, say so.
 

@@ -59,9 +59,9 @@ print(f"median gap {np.median(gaps_ms):.0f} ms; longer than 50 ms: {np.mean(gaps
 split = explorer.apart(explorer.Settings(link=explorer.NVLINK, rate=4, prompt_tokens=1024))
 for name, run in (("together", together), ("apart", split)):
     half, most = np.percentile(explorer.gaps_ms(run), (50, 99))
-    print(f"{name:>8}: half of the gaps within {half:.0f} ms, 99% within {most:.0f} ms", end="; ")
+    print(f"{name:>8}: half of the gaps within {half:.0f} ms, 99% within {most:.0f} ms")
     half, most = np.percentile(explorer.ttfts_ms(run), (50, 90))
-    print(f"half of the TTFTs within {half:.0f} ms, 90% within {most:.0f} ms")
+    print(f"          half of the TTFTs within {half:.0f} ms, 90% within {most:.0f} ms")
 
 # %% [markdown]
 # The tail of the gaps is gone. The median is a little longer, for one GPU now writes all answers. And prompts wait
@@ -297,7 +297,7 @@ explorer.explorer(transfer_s, exposed_s)
 # [`transfer.py`](../course/serving/transfer.py): your three methods, and what happens if a worker dies.
 #
 # First **together**, so that there is something to compare with. Anna and Ben of lesson 00 read along, and four letters of
-# about 1,100 tokens arrive. Starting takes a few seconds.
+# about 1,100 tokens arrive. Pauses and TPOT are those of Anna and Ben. Starting takes a few seconds.
 
 # %% tags=["nbval-ignore-output"]
 import os
@@ -448,7 +448,7 @@ split.close()
 #
 # - **Prompts wait longer.** One worker reads what two read before. TTFT pays, as soon as prompts come close together.
 # - **Someone may have nothing to do.** Together, each worker takes what comes. Apart, there must be as many prefill
-#   workers as the prompts need and as many decode workers as the answers need. Lesson 12 counts them.
+#   workers as the prompts need and as many decode workers as the answers need, and people change what they ask for.
 # - **Memory is split, too.** The prefill worker's is nearly empty most of the time, and only the decode worker's holds
 #   answers.
 # - **A toll for each request:** small with a good link, and there is always somebody who pays it.
@@ -479,8 +479,8 @@ print("  and a cache of 8 bits:   ", remedies.serve(layers, limit=128, transfer_
 # %% [markdown]
 # 120 requests, many short and some long, 8 a second. In one piece, splitting is a disaster. Layer by layer it is about
 # as good as together. With short prompts left where their answers are written it is better than together, in all three
-# numbers, on a network that every cloud has. The last step is called **conditional disaggregation**: a prompt that would
-# hardly disturb anybody need not move. (`DisaggregatedEngine(short_prompts_stay=128)` does it for real.)
+# numbers, on a network that every cloud has. To let short prompts stay is called **conditional disaggregation**: a prompt
+# that would hardly disturb anybody need not move. (`DisaggregatedEngine(short_prompts_stay=128)` does it for real.)
 #
 # And then the model itself. What does a token leave behind?
 
@@ -519,8 +519,8 @@ for name, num_bytes in sizes.items():
 # | conditional, by prompt length and queue | until version 0.8 | [NVIDIA Dynamo](https://docs.nvidia.com/dynamo/) |
 #
 # A caution about the third row. Part of that factor is not disaggregation: DistServe's own kernels are faster than those of
-# the vLLM of that time (its authors [agree](https://github.com/LLMServe/DistServe/issues/18)). Lesson 13 compares on
-# equal kernels.
+# the vLLM of that time (its authors [agree](https://github.com/LLMServe/DistServe/issues/18)). Compare on equal kernels, as
+# every run in this lesson does.
 #
 # Today vLLM, SGLang, and NVIDIA Dynamo can all split. Their commands differ; the four steps do not. Who streams the first token does:
 # vLLM's example proxies ask the prefill server for one token, throw it away, and stream what the decode server writes, so

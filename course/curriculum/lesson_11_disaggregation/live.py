@@ -62,10 +62,10 @@ def warm_up(engine: Engine) -> None:
 
 
 def say(records: Sequence[RequestRecord]) -> str:
-    """What a burst did to the readers and to the writers of the letters."""
+    """What a burst did to the readers, their pauses and their TPOT, and to the writers of the letters."""
     readers = 1e3 * np.mean([tpot_s(record) or 0.0 for record in records[: len(READERS)]])
     pause, start = 1e3 * longest_pause_s(records), 1e3 * slowest_start_s(records)
-    felt = f"longest pause {pause:>4.0f} ms, readers' TPOT {readers:>4.1f} ms"
+    felt = f"longest pause {pause:>4.0f} ms, TPOT {readers:>4.1f} ms"
     return f"{felt}, slowest letter's TTFT {start:>4.0f} ms"
 
 
