@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from course.errors import UserError
 
 if TYPE_CHECKING:
+    from types import SimpleNamespace
+
     from transformers import PreTrainedConfig
 
 FAMILIES = ("llama", "qwen2", "qwen3")
@@ -52,8 +54,8 @@ class ModelConfig:
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * element_bytes
 
     @classmethod
-    def from_hugging_face(cls, config: PreTrainedConfig) -> ModelConfig:
-        """Read a configuration of ``transformers``.
+    def from_hugging_face(cls, config: PreTrainedConfig | SimpleNamespace) -> ModelConfig:
+        """Read a configuration of ``transformers``, or what a config.json says where that is everything.
 
         Raises UserError where the model is of another family or uses something that this
         engine does not compute (sliding windows, RoPE that depends on the length of the text).
@@ -117,7 +119,7 @@ def benchmark_shape(name: str) -> ModelConfig:
     )
 
 
-def _check_supported(config: PreTrainedConfig) -> None:
+def _check_supported(config: PreTrainedConfig | SimpleNamespace) -> None:
     if config.model_type not in FAMILIES:
         raise UserError(
             f"models of the family {config.model_type!r} are not supported; "
@@ -132,11 +134,11 @@ def _check_supported(config: PreTrainedConfig) -> None:
         raise UserError(f"this checkpoint uses the activation {config.hidden_act!r}; the engine computes silu only")
 
 
-def _head_dim(config: PreTrainedConfig) -> int:
+def _head_dim(config: PreTrainedConfig | SimpleNamespace) -> int:
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
-def _rope(config: PreTrainedConfig) -> tuple[tuple[float, ...], float]:
+def _rope(config: PreTrainedConfig | SimpleNamespace) -> tuple[tuple[float, ...], float]:
     parameters = config.rope_parameters
     kind = parameters.get("rope_type", "default")
     if kind not in ROPE_TYPES:

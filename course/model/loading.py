@@ -11,7 +11,7 @@ import torch
 from course.errors import UserError
 from course.model.config import ModelConfig
 from course.model.transformer import Transformer
-from course.model.weights import checkpoint_folder, load_config, load_weights
+from course.model.weights import TINY_FOLDER, checkpoint_folder, load_config, load_weights
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -75,6 +75,10 @@ def load_model(
 def _load_tokenizer(name: str, folder: Path | None) -> Any:
     if folder is None:
         raise UserError(f"the model {name!r} has no tokenizer; give prompts as lists of token ids")
+    if folder == TINY_FOLDER:  # no need to look for the class of this one, which takes a second
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(folder)
     from transformers import AutoTokenizer
 
     try:

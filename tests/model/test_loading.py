@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, Qwen2Config
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Config, Qwen2Config
 
 from course.errors import UserError
 from course.model.config import ModelConfig, benchmark_shape
@@ -15,8 +17,10 @@ from course.model.linear import PackedLinear, PlainLinear, linear_map
 from course.model.loading import load_model
 from course.model.packing import Chunk, pack
 from course.model.transformer import Transformer
-from course.model.weights import random_weights
+from course.model.weights import TINY_FOLDER, load_config, random_weights
 from tests.model.conftest import build
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("shard", ["5GB", "40KB"], ids=["whole", "sharded"])
@@ -149,10 +153,25 @@ def test_packing_falls_back_to_public_operators(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_shipped_model_has_its_announced_shape() -> None:
-    from course.model.weights import TINY_FOLDER
-
-    if not (TINY_FOLDER / "config.json").exists():
-        pytest.skip("the tiny model is not trained yet")
     assert json.loads((TINY_FOLDER / "config.json").read_text())["model_type"] == "llama"
     model = load_model("tiny")
     assert model.encode("hello")
+
+
+def test_the_short_way_to_the_tiny_model_leads_to_the_same() -> None:
+    assert load_config(TINY_FOLDER) == ModelConfig.from_hugging_face(AutoConfig.from_pretrained(TINY_FOLDER))
+    mine, other = load_model("tiny").tokenizer, AutoTokenizer.from_pretrained(TINY_FOLDER)
+    messages = [{"role": "user", "content": "What is a list?"}, {"role": "assistant", "content": "It holds values."}]
+    assert mine.get_vocab() == other.get_vocab()
+    assert mine.special_tokens_map == other.special_tokens_map
+    assert mine.apply_chat_template(messages, tokenize=False) == other.apply_chat_template(messages, tokenize=False)
+    for text in ("A list holds values.", "<|bos|>x = {1: 'é'}\n\n", "  two  spaces", "日本"):
+        assert mine(text)["input_ids"] == other(text)["input_ids"]
+        assert mine.decode(mine(text)["input_ids"]) == other.decode(other(text)["input_ids"])
+
+
+def test_the_tiny_model_waits_for_no_large_import() -> None:
+    """Each worker of an engine, and each notebook, would wait for it: two seconds of processor time."""
+    code = "import sys; from course.model.loading import load_model; load_model().encode('A list'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"sympy", "torch._dynamo", "torch.distributed.tensor"} & set(done.stdout.split())
