@@ -16,6 +16,7 @@ import resource
 import sys
 import sysconfig
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from linux import allow_reading, forbid_processes  # type: ignore[import-not-found]
@@ -91,7 +92,14 @@ def readable_places() -> list[str]:
             folder = os.path.dirname(file)
             is_package = os.path.basename(file).startswith("__init__.")
             places += [folder, folder + ".libs"] if is_package else [file]
-    return [place for place in dict.fromkeys(map(os.path.realpath, places)) if os.path.exists(place)]
+    return [real for real in dict.fromkeys(map(real_place, places)) if real]
+
+
+@cache
+def real_place(place: str) -> str:
+    """Where a file or folder really is; empty where there is none. The nursery asks once, for all its workers."""
+    real = os.path.realpath(place)
+    return real if os.path.exists(real) else ""
 
 
 def files_of(folder: str) -> list[str]:

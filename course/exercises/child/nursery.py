@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import cage
 import wire
 import worker
 
@@ -78,6 +79,7 @@ def preload(sources: list[str]) -> dict[str, Any]:
             exec(compile(source, "<grants>", "exec"), {})
         except Exception as error:
             return {"error": f"{source!r}: {error}"}
+    cage.readable_places()  # each worker will need them, and finds them remembered
     gc.collect()
     gc.freeze()
     return {"error": None}
