@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from course.serving.plan import Scheduler
     from course.workload.request import Workload
 
+DEFAULT = "chunked-prefill"
 SUMMARY = "serve a request trace on the tiny model in real time, or on a virtual clock"
 
 
@@ -31,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context", type=int, default=None, help="scale lengths into so many tokens (default: model's)"
     )
-    parser.add_argument("--scheduler", default="chunked-prefill", help="name of a policy (default chunked-prefill)")
+    parser.add_argument("--scheduler", default=None, help="name of a policy (default chunked-prefill)")
     parser.add_argument("--token-budget", type=int, default=None, help="tokens per step, for policies that have one")
     parser.add_argument("--model", default="tiny", help="tiny, a folder, or a name of the Hugging Face hub")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     if args.workers and (args.clock == "virtual" or args.host_blocks):
         other = "--clock virtual" if args.clock == "virtual" else "--host-blocks"
         raise UserError(f"--workers does not go together with {other}; leave one of them out")
+    check_policy(args)
     scheduler = make_policy(args)
     workload = make_workload(args)
     print(describe(workload, args))
@@ -88,6 +90,18 @@ def run(args: argparse.Namespace) -> int:
     return 2 if len(refused) == len(records) else 0
 
 
+def check_policy(args: argparse.Namespace) -> None:
+    """Fill in the policy; refuse one where every worker has the policy of its role."""
+    if args.workers and "mixed" not in args.workers.split(","):
+        for option, given in (("--scheduler", args.scheduler), ("--token-budget", args.token_budget)):
+            if given is not None:
+                raise UserError(
+                    f"{option} is for workers of the role mixed, and --workers {args.workers} has none; leave it out"
+                )
+        return
+    args.scheduler = args.scheduler or DEFAULT
+
+
 def make_policy(args: argparse.Namespace) -> Scheduler:
     """The policy that the options name."""
     from course.serving.schedulers import make_scheduler
@@ -95,7 +109,7 @@ def make_policy(args: argparse.Namespace) -> Scheduler:
     parameters: dict[str, Any] = {}
     if args.token_budget is not None:
         parameters["token_budget"] = args.token_budget
-    return make_scheduler(args.scheduler, **parameters)
+    return make_scheduler(args.scheduler or DEFAULT, **parameters)
 
 
 def make_workload(args: argparse.Namespace) -> Workload:
@@ -122,7 +136,7 @@ def describe(workload: Workload, args: argparse.Namespace) -> str:
     prompt_tokens = sum(request.num_prompt_tokens for request in requests)
     line = (
         f"{len(requests)} requests over {requests[-1].arrival_s:.1f} s: {prompt_tokens} prompt and "
-        f"{sum(workload.output_lengths.values())} answer tokens; {args.scheduler}, {args.clock} clock"
+        f"{sum(workload.output_lengths.values())} answer tokens; {policy(args)}, {args.clock} clock"
     )
     if args.clock == "virtual":
         line += (
@@ -136,6 +150,11 @@ def describe(workload: Workload, args: argparse.Namespace) -> str:
             f"{workload.num_clipped} clipped beyond that"
         )
     return line
+
+
+def policy(args: argparse.Namespace) -> str:
+    """Who decides, in words."""
+    return args.scheduler or f"workers {args.workers}"
 
 
 def on_wall_clock(args: argparse.Namespace, scheduler: Scheduler, workload: Workload) -> list[RequestRecord]:
@@ -206,8 +225,8 @@ def save(args: argparse.Namespace, records: list[RequestRecord]) -> None:
     from course.metrics.result import RunInfo, result_json, save_result
 
     info = RunInfo(
-        label=f"{args.scheduler}-{args.clock}",
+        label=f"{(args.scheduler or args.workers).replace(',', '-')}-{args.clock}",
         model_id=args.model,
-        metadata={"trace": str(args.trace), "scheduler": args.scheduler, "clock": args.clock, "speed": args.speed},
+        metadata={"trace": str(args.trace), "scheduler": policy(args), "clock": args.clock, "speed": args.speed},
     )
     save_result(args.json, result_json(records, info=info, detailed=True))

@@ -120,6 +120,10 @@ def test_generate_streams_a_continuation(checkpoint: str, capsys: pytest.Capture
 
 MISTAKES = {
     "missing trace": (("run", "--trace", "nowhere.csv"), "nowhere.csv"),
+    "a scheduler for nobody": (
+        ("run", "--trace", "TRACE", "--workers", "prefill,decode", "--scheduler", "orca"),
+        "--scheduler is for workers of the role mixed, and --workers prefill,decode has none; leave it out",
+    ),
     "unknown scheduler": (
         ("run", "--trace", "TRACE", "--scheduler", "chunked-prefil"),
         "did you mean 'chunked-prefill'",
