@@ -125,6 +125,18 @@ causal_attention.mistake(
     "the scores, before the softmax.",
 )
 causal_attention.mistake(
+    "infinity after the softmax",
+    replace=[
+        (
+            "scores.masked_fill(future, -math.inf).softmax(dim=-1)",
+            "scores.softmax(dim=-1).masked_fill(future, -math.inf)",
+        )
+    ],
+    caught_by=the_first_token_sees_only_itself,
+    nudge="You wrote -inf into the weights, and a weighted mean of infinities is no number. Written into the scores, "
+    "before the softmax, it becomes a weight of 0.",
+)
+causal_attention.mistake(
     "hides with a zero",
     replace=[("scores.masked_fill(future, -math.inf)", "scores.tril()")],
     caught_by=the_first_token_sees_only_itself,
@@ -568,11 +580,11 @@ def step(model: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
     return torch.cat([tokens, best[None]])
 
 
-@step.check(hint="Which row of the logits rates the token that comes next?")
+@step.check(hint="All tokens, and one more behind them. Which row of the logits rates it?")
 def appends_the_best(rng: np.random.Generator) -> Cases:
     import torch
 
-    for length in (3, 1, 5):
+    for length in (3, 1, 5, 4, 3, 5, 4, 3):  # so many that chance finds the best each time once in a million
         tokens, logits = tokens_and_logits(rng, length, vocabulary=7)
         best = int(np.argmax(logits[-1].tolist()))
         yield call(tokens=tokens, logits=logits).returns(torch.tensor([*tokens.tolist(), best]))
@@ -583,14 +595,14 @@ def tokens_and_logits(rng: np.random.Generator, length: int, vocabulary: int) ->
     import torch
 
     while True:
-        logits = rng.standard_normal((length, vocabulary)).round(1)
+        logits = rng.standard_normal((length, vocabulary)).round(1) / 2
         last, best = logits[-1], int(logits[-1].argmax())
         answers = [best, int(last.argmin()), (best + 1) % vocabulary]
         if length > 1:
             answers += [int(logits[0].argmax()), int(logits[-2].argmax()), int(logits[:, -1].argmax())]
             answers += [int(logits.argmax())]
         top = np.sort(last)
-        if top[-1] - top[-2] > 0.05 and len(set(answers)) == len(answers):
+        if top[-1] - top[-2] > 0.02 and len(set(answers)) == len(answers):
             tokens = torch.tensor(rng.integers(0, vocabulary, length))
             return tokens, torch.tensor(logits, dtype=torch.float32)
 

@@ -573,7 +573,7 @@ def with_a_model(learner: Any, prompt: list[int], num_tokens: int) -> tuple[Any,
             cache = (*cache, *new)
             return sum((place + 1) * (token + 3) for place, token in enumerate(cache)) % 89, cache
 
-    return learner(Model(), list(prompt), num_tokens), steps
+    return learner(Model(), prompt, num_tokens), steps
 
 
 @define("kv_cache.generate", points=2, through=with_a_model)
@@ -771,6 +771,12 @@ generate.mistake(
     replace=[("model.step(prompt, model.empty_cache())", "model.step(prompt)")],
     caught_by=the_tokens_are_those_without_a_cache,
     nudge="`step` takes two things: the tokens, and the cache that they stand behind.",
+)
+generate.mistake(
+    "begins without a cache",
+    replace=[("(prompt, model.empty_cache())", "(prompt, None)")],
+    caught_by=the_tokens_are_those_without_a_cache,
+    nudge="The first step has a cache, too, one with nothing in it: `model.empty_cache()`.",
 )
 generate.mistake(
     "forgets the parentheses",

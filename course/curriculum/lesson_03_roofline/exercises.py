@@ -50,7 +50,7 @@ def product_by_hand(num_tokens: int, inputs: int, outputs: int, element_bytes: i
     return flops, sum(array.size * element_bytes for array in arrays)
 
 
-@matrix_product.check(hint="One token: as many multiplications as weights, and as many additions.")
+@matrix_product.check(hint="For each weight a multiplication and an addition. Three things move: weights, in, and out.")
 def one_token(rng: np.random.Generator) -> Cases:
     for most in (1, 3, 7):
         inputs, outputs = (int(n) for n in rng.choice(range(most + 1, most + 5), 2, replace=False))
@@ -522,7 +522,7 @@ def some_model(rng: np.random.Generator) -> dict[str, Any]:
     """Small figures that do not fit each other: nothing can be right by chance."""
     kv_heads, head_dim, inputs, outputs, logits = (int(n) for n in rng.choice(range(2, 12), 5, replace=False))
     return {
-        "matrices": {"up": (inputs, outputs), "down": (outputs, inputs)},
+        "matrices": {"feed-forward up": (inputs, outputs), "feed-forward down": (outputs, inputs)},
         "num_layers": int(rng.integers(2, 5)),
         "num_heads": 2 * kv_heads,
         "num_kv_heads": kv_heads,
@@ -739,6 +739,12 @@ step.mistake(
     ],
     caught_by=one_prompt,
     nudge="Not every model has numbers of 2 bytes: hand `model.element_bytes` on.",
+)
+step.mistake(
+    "goes through the names",
+    replace=[("in model.matrices.items()", "in model.matrices")],
+    caught_by=one_prompt,
+    nudge="A loop over a dict gives its names. `model.matrices.items()` gives each name with its inputs and outputs.",
 )
 step.mistake(
     "pairs in a list",
