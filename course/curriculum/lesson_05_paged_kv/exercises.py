@@ -170,6 +170,22 @@ gather.mistake(
     nudge="The blocks are the right ones, in the order of their numbers. The text goes in the order of the table.",
 )
 gather.mistake(
+    "the table along the wrong axis",
+    replace=[("memory[table]", "memory[:, table]")],
+    caught_by=blocks_in_the_order_of_the_table,
+    nudge="`memory[:, table]` looks up along axis 1, the tokens of a block. Axis 0 counts the blocks: `memory[table]`.",
+)
+gather.mistake(
+    "the number of a block for its first row",
+    text=(
+        "def gather(memory, table, num_tokens):\n"
+        "    rows = memory.flatten(0, 1)\n"
+        "    return torch.cat([rows[block : block + memory.shape[1]] for block in table])[:num_tokens]\n"
+    ),
+    caught_by=blocks_in_the_order_of_the_table,
+    nudge="Of the keys in one row after the other, block b begins at row b * block_size, not at row b.",
+)
+gather.mistake(
     "all that stands in the blocks",
     replace=[("[:num_tokens]", "")],
     caught_by=nothing_behind_the_last_token,
@@ -294,13 +310,18 @@ def truth_about(tables: list[list[int]], num_blocks: int) -> tuple[list[int], li
     return references, [block for block in range(num_blocks) if references[block] == 0]
 
 
+def are_numbers(blocks: Any) -> bool:
+    """Whether this is a list of whole numbers."""
+    return isinstance(blocks, list) and all(isinstance(block, int) for block in blocks)
+
+
 def audit(allocator: Any, tables: list[list[int]], num_blocks: int) -> Cases:
     """Compare what the allocator says of itself with the tables that it gave out."""
     references, free = truth_about(tables, num_blocks)
     counts = yield allocator.get("references")
     expect(counts == references, f"`references` should be {references}; it is {counts}")
     listed = yield allocator.get("free_blocks")
-    expect(isinstance(listed, list), "`free_blocks` must stay a list")
+    expect(are_numbers(listed), f"`free_blocks` must stay a list of block numbers; it is {listed!r}"[:200])
     held = [block for block in listed if block not in free]
     expect(not held, f"Block {held and held[0]} is listed as free; tables that hold it: {held and references[held[0]]}")
     twice = [block for block in set(listed) if listed.count(block) > 1]
@@ -312,7 +333,7 @@ def audit(allocator: Any, tables: list[list[int]], num_blocks: int) -> Cases:
 def taken(allocator: Any, count: int, tables: list[list[int]]) -> Weighing:
     """Allocate, and see that the blocks are good ones; returns the table."""
     table = yield allocator.call("allocate", count)
-    fine = isinstance(table, list) and len(table) == count
+    fine = are_numbers(table) and len(table) == count
     expect(fine, f"`allocate({count})` must return a list of {count} block numbers; it returned {table!r}"[:200])
     expect(len(set(table)) == count, f"`allocate({count})` gave one block twice: {table}")
     used = {block for other in tables for block in other}
