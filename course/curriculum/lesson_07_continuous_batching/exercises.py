@@ -35,7 +35,7 @@ def counted_empty(lengths: list[int]) -> float:
 
 @empty_share.check(hint="A row for each answer, a column for each step: how many cells are there, and how many used?")
 def a_row_for_each_answer(rng: np.random.Generator) -> Cases:
-    yield call([1, 2]).returns(0.25)
+    yield call([1, 2, 4]).returns(counted_empty([1, 2, 4]))
     for most in (3, 6):
         lengths = [int(n) for n in rng.integers(1, 20, most)]
         yield call(lengths).returns(counted_empty(lengths))
@@ -100,6 +100,16 @@ empty_share.mistake(
     nudge="That is the length of the batch in steps. In each step there is a place for every sequence.",
 )
 empty_share.mistake(
+    "divides by the steps",
+    text=(
+        "def empty_share(answer_lengths):\n"
+        "    longest = max(answer_lengths)\n"
+        "    return sum(longest - length for length in answer_lengths) / longest\n"
+    ),
+    caught_by=a_row_for_each_answer,
+    nudge="Empty places, divided by the steps. In each step there is a place for every sequence.",
+)
+empty_share.mistake(
     "four places always",
     replace=[("len(answer_lengths) *", "4 *")],
     caught_by=a_row_for_each_answer,
@@ -151,6 +161,7 @@ def most_that_fit(needs: list[int], free: int, places: int) -> int:
 @joining.check(hint="Go through the queue from the front; each who joins takes its blocks and a place.")
 def blocks_and_places_run_out(rng: np.random.Generator) -> Cases:
     yield call([2], 1, 1).returns(0)
+    yield call([2], 3, 1).returns(1)
     yield call([2], 2, 1).returns(1)
     yield call([2, 3], 4, 2).returns(1)
     yield call([1, 1, 1, 1], 9, 2).returns(2)
@@ -213,6 +224,21 @@ joining.mistake(
     replace=[("need > num_free_blocks", "need >= num_free_blocks")],
     caught_by=blocks_and_places_run_out,
     nudge="One that takes the very last blocks fits.",
+)
+joining.mistake(
+    "the index of the last one",
+    text=(
+        "def joining(needs, num_free_blocks, num_places):\n"
+        "    last = 0\n"
+        "    for i, need in enumerate(needs[: max(0, num_places)]):\n"
+        "        num_free_blocks -= need\n"
+        "        if num_free_blocks < 0:\n"
+        "            break\n"
+        "        last = i\n"
+        "    return last\n"
+    ),
+    caught_by=blocks_and_places_run_out,
+    nudge="That is the index of the last one that joins. Indices begin at 0: there is one more of them.",
 )
 joining.mistake(
     "one place too many",
@@ -623,6 +649,24 @@ reserving.mistake(
     nudge="Those are tokens. A block holds several: `view.blocks_for(tokens)`.",
 )
 reserving.mistake(
+    "a sequence for its tokens",
+    replace=[
+        ("view.blocks_for(sequence.num_tokens_at_most)\n", "view.blocks_for(sequence)\n"),
+        ("view.blocks_for(sequence.num_tokens_at_most) for", "view.blocks_for(sequence) for"),
+    ],
+    caught_by=one_request_is_served,
+    nudge="`view.blocks_for` takes a number of tokens. How many may this sequence come to need?",
+)
+reserving.mistake(
+    "the last comes first",
+    replace=[
+        ("for sequence in view.waiting]", "for sequence in reversed(view.waiting)]"),
+        ("in view.waiting[:count]", "in list(reversed(view.waiting))[:count]"),
+    ],
+    caught_by=a_place_is_filled_at_once,
+    nudge="First come, first served: `view.waiting` is in order of arrival. Begin at its front.",
+)
+reserving.mistake(
     "goes through a number",
     replace=[("for sequence in view.waiting[:count]", "for sequence in count")],
     caught_by=one_request_is_served,
@@ -718,6 +762,17 @@ class Reserving:
 """,
     caught_by=one_request_is_served,
     nudge="What is shown can only be read. `draft.add` is enough: in the next step `view.running` has the newcomer.",
+)
+reserving.mistake(
+    "takes them out of the queue",
+    replace=[
+        (
+            "for sequence in view.waiting[:count]:\n",
+            "for _ in range(count):\n            sequence = view.waiting.pop(0)\n",
+        )
+    ],
+    caught_by=one_request_is_served,
+    nudge="What is shown can only be read. Who joins leaves `view.waiting` by itself; take the first `count` of it.",
 )
 reserving.mistake(
     "waits for the view to change",
