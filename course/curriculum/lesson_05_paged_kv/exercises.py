@@ -411,11 +411,16 @@ def a_long_story(rng: np.random.Generator) -> Cases:
     tables: list[list[int]] = []
     for _ in range(40):
         num_free = len(truth_about(tables, num_blocks)[1])
-        event = rng.random()
-        if tables and event < 0.4:
-            yield allocator.call("free", tables.pop(int(rng.integers(len(tables)))))
+        event, place = rng.random(), int(rng.integers(max(1, len(tables))))
+        if tables and event < 0.3:
+            yield allocator.call("free", tables.pop(place))
+        elif tables and event < 0.4:  # one block of a table, as `append_slot` will do
+            yield allocator.call("free", [tables[place].pop()])
+            tables = [table for table in tables if table]
         elif tables and event < 0.6:
-            tables.append((yield allocator.call("fork", list(tables[int(rng.integers(len(tables)))]))))
+            tables.append((yield allocator.call("fork", list(tables[place]))))
+        elif tables and num_free and event < 0.75:  # a table grows: it was not allocated in one piece
+            tables[place] += yield from taken(allocator, 1, tables)
         elif (count := int(rng.integers(1, 4))) <= num_free:
             tables.append((yield from taken(allocator, count, tables)))
         else:
