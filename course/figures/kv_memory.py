@@ -71,7 +71,7 @@ def kv_memory_summary(use: MemoryUse, context: int, batch: int) -> str:
     verdict = "fit" if batch <= fits else "do NOT fit"
     return (
         f"{per_token:,.0f} KiB of KV per token; {say_count(batch, 'sequence')} of {context:,} tokens need "
-        f"{needed:,.2f} GiB and {verdict} into the {free:,.1f} GiB that the weights leave: "
+        f"{needed:,.{1 if needed >= 10 else 2}f} GiB and {verdict} into the {free:,.1f} GiB that the weights leave: "
         f"at most {say_count(fits, 'sequence')}."
     )
 
@@ -98,6 +98,9 @@ def _memory_bars(use: MemoryUse, context: int, batch: int) -> list[go.Bar]:
 
 def _fit_traces(use: MemoryUse, context: int, batch: int) -> list[go.Scatter]:
     fits = [use.num_sequences(length) or None for length in CONTEXTS]
+    is_inside = batch <= use.num_sequences(context)
+    to_the_left = context >= CONTEXTS[2]  # else it would be cut off
+    beside = "middle left" if to_the_left else "bottom right" if is_inside else "top right"
     return [
         go.Scatter(
             name="as many as fit",
@@ -116,10 +119,10 @@ def _fit_traces(use: MemoryUse, context: int, batch: int) -> list[go.Scatter]:
             x=[context],
             y=[batch],
             mode="markers+text",
-            text="this batch ",
-            textposition="middle left",
+            text="this batch " if to_the_left else " this batch",
+            textposition=beside,
             showlegend=False,
-            marker={"color": DECODE, "size": 16} | {"symbol": "circle" if batch <= use.num_sequences(context) else "x"},
+            marker={"color": DECODE, "size": 16} | {"symbol": "circle" if is_inside else "x"},
             hovertemplate="%{y:,} sequences of %{x} tokens<extra></extra>",
             xaxis="x2",
             yaxis="y2",

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from course.figures.palette import ACCENT, PREFILL, WAITING
-from course.figures.style import dashed, ms, new_figure, say_ms
+from course.figures.style import dashed, new_figure, say_ms
 
 NUM_POINTS = 64
 
@@ -44,16 +44,17 @@ def prompt_cost(cost: PromptCost, num_tokens: int, title: str = "What a prompt c
     """The three parts on top of each other, from one token to twice ``num_tokens``."""
     lengths = [max(1, round(2 * num_tokens * i / NUM_POINTS)) for i in range(NUM_POINTS + 1)]
     columns = zip(*(cost.parts_s(n) for n in lengths), strict=True)
+    unit, scale = ("s", 1.0) if cost.ttft_s(lengths[-1]) >= 10 else ("ms", 1e3)
     names = ("every step: constant", "weights: linear", "attention: quadratic")
     fills = (WAITING, PREFILL, ACCENT)
     traces = [
         go.Scatter(
             name=name,
             x=lengths,
-            y=ms(column),
+            y=[round(scale * seconds, 3) for seconds in column],
             stackgroup="parts",
             line={"color": colour, "width": 2},
-            hovertemplate=name + ", %{x} tokens: %{y:.3~g} ms<extra></extra>",
+            hovertemplate=name + ", %{x} tokens: %{y:.3~g} " + unit + "<extra></extra>",
         )
         for name, colour, column in zip(names, fills, columns, strict=True)
     ]
@@ -61,7 +62,7 @@ def prompt_cost(cost: PromptCost, num_tokens: int, title: str = "What a prompt c
     axes: dict[str, Any] = {
         "xaxis": {"title": {"text": "prompt (tokens)"}, "tickformat": ",d", "range": [0, 2 * num_tokens]}
     }
-    axes["yaxis"] = {"title": {"text": "TTFT on an idle machine (ms)"}, "rangemode": "tozero"}
+    axes["yaxis"] = {"title": {"text": f"TTFT on an idle machine ({unit})"}, "rangemode": "tozero"}
     return new_figure(traces, title, shapes=[shape], annotations=[label], **axes)
 
 

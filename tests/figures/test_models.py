@@ -36,6 +36,13 @@ def test_prompt_cost_stacks_to_the_total() -> None:
     assert total[-1] == pytest.approx(OPT_13B.ttft_s(2000) * 1e3, abs=0.01)
 
 
+def test_many_seconds_are_drawn_in_seconds() -> None:
+    short, long = prompt_cost(OPT_13B, 2048), prompt_cost(OPT_13B, 65_536)
+    assert short.layout.yaxis.title.text.endswith("(ms)")
+    assert long.layout.yaxis.title.text.endswith("(s)")
+    assert sum(trace.y[-1] for trace in long.data) == pytest.approx(OPT_13B.ttft_s(131_072), abs=0.01)
+
+
 def test_the_quadratic_part_overtakes_at_the_crossover() -> None:
     _, linear, quadratic = OPT_13B.parts_s(round(OPT_13B.crossover_tokens))
     assert linear == pytest.approx(quadratic, rel=1e-3)
@@ -67,6 +74,12 @@ def test_kv_beyond_the_memory_is_drawn_apart() -> None:
         assert inside + beyond == pytest.approx(use.kv_bytes(context, batch) / 2**30, abs=0.01)
         assert figure.data[-1].marker.symbol == ("circle" if fits else "x")
         assert ("do NOT fit" in kv_memory_summary(use, context, batch)) != fits
+
+
+def test_the_label_of_the_batch_is_not_cut_off_at_the_edge() -> None:
+    use = memory_of("OPT-13B, 1 GPU")
+    places = [kv_memory(use, context, 16).data[-1].textposition for context in (128, 2048, 131_072)]
+    assert places == ["bottom right", "middle left", "middle left"]
 
 
 def test_without_cache_every_token_costs_a_prefill() -> None:

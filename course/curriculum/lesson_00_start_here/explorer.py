@@ -24,7 +24,7 @@ from course.workload.slo import SLO
 
 SHARED = "both do both: prompts first"
 CHUNKED = "both do both: prompts in chunks"
-SPLIT = "split: one for prompts, one for answers"
+SPLIT = "split: one reads, one writes"
 POLICIES = (SHARED, CHUNKED, SPLIT)
 
 TWO_WORKERS = load_experiment(Path(__file__).with_name("two_workers.toml"))
