@@ -53,7 +53,7 @@ def product_by_hand(num_tokens: int, inputs: int, outputs: int, element_bytes: i
 @matrix_product.check(hint="For each weight a multiplication and an addition. Three things move: weights, in, and out.")
 def one_token(rng: np.random.Generator) -> Cases:
     for most in (1, 3, 7):
-        inputs, outputs = (int(n) for n in rng.choice(range(most + 1, most + 5), 2, replace=False))
+        inputs, outputs = (int(n) for n in rng.choice(range(most + 3, most + 7), 2, replace=False))
         yield call(1, inputs, outputs).returns(product_by_hand(1, inputs, outputs, 2))
 
 

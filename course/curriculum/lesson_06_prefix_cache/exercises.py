@@ -76,7 +76,7 @@ def one_hash_for_each_full_block(rng: np.random.Generator) -> Cases:
 
 @block_hashes.check(hint="A block's hash covers the hash of the block before it, and so everything before it.")
 def equal_as_far_as_the_texts_are(rng: np.random.Generator) -> Cases:
-    for block_size, num_blocks, differs_in in ((1, 2, 0), (2, 2, 0), (2, 3, 2), (4, 4, int(rng.integers(1, 3)))):
+    for block_size, num_blocks, differs_in in ((1, 2, 0), (2, 2, 0), (2, 3, 2), (2, 3, 0), (4, 4, 1)):
         one = some_tokens(rng, block_size * num_blocks)
         other = list(one)
         other[differs_in * block_size + int(rng.integers(block_size))] += 100
