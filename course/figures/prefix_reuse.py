@@ -35,7 +35,9 @@ def prefix_reuse(servers: Mapping[str, PrefixUse], title: str = "What comes from
     traces = [
         _tokens(names, [use.computed_tokens for use in uses], "prefilled", {"color": PREFILL}),
         _tokens(names, [use.cached_tokens for use in uses], "from the cache", {"color": ACCENT}),
-        latency_bars(names, [use.ttft_s for use in uses], "TTFT", PREFILL, "2"),
+        latency_bars(names, [use.ttft_s for use in uses], "TTFT", PREFILL, "2").update(
+            text=[_in_short(use.ttft_s) for use in uses], textposition="inside"
+        ),
         _longest(names, [use.worst_ttft_s for use in uses]),
         latency_bars(names, [use.tpot_s for use in uses], "TPOT", DECODE, "3"),
     ]
@@ -63,9 +65,17 @@ def prefix_reuse_summary(servers: Mapping[str, PrefixUse]) -> str:
 
 
 def _decades(shortest_s: list[float], longest_s: list[float]) -> list[float]:
-    """Powers of ten between which all lie: on a logarithmic axis a bar needs a beginning that stays where it is."""
+    """Powers of ten between which all lie: on a logarithmic axis a bar needs a beginning that stays where it is.
+
+    The shortest bar has room for its number: outside it could stand on the tick of the longest TTFT.
+    """
     least, most = max(min(shortest_s), 1e-6), max(max(longest_s), 1e-6)
-    return [math.floor(math.log10(least)), math.ceil(math.log10(most) + 0.05)]
+    return [math.floor(math.log10(least / 4)), math.ceil(math.log10(most) + 0.05)]
+
+
+def _in_short(seconds: float) -> str:
+    """'7.8 s' where a summary says '7,766 ms'."""
+    return f"{seconds:.1f} s" if seconds >= 1 else say_ms(seconds)
 
 
 def _tokens(names: list[str], tokens: list[int], label: str, marker: dict[str, Any]) -> go.Bar:

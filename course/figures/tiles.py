@@ -146,11 +146,12 @@ class AttentionWay(NamedTuple):
 def attention_ways(ways: Mapping[str, AttentionWay], title: str = "What tiles save") -> go.Figure:
     """For each way: gigabytes that attention moves in a prefill; TTFT and TPOT, and what they are spent on."""
     parts = [f"{way.num_parts} part{'s' * (way.num_parts != 1)}" for way in ways.values()]
+    names_of_ways = [name.replace(" ", "<br>", 1) for name in ways]  # in one line they would read as one
     panels: tuple[tuple[str, list[str], Sequence[tuple[str, str, str, float]]], ...] = (
-        ("GB moved by attention", list(ways), (("attention", "attention_bytes", PREFILL, 1e-9),)),
+        ("GB moved by attention", names_of_ways, (("attention", "attention_bytes", PREFILL, 1e-9),)),
         (
             "TTFT (ms)",
-            list(ways),
+            names_of_ways,
             (("weights", "matrices_s", WAITING, 1e3), ("attention", "attention_s", PREFILL, 1e3)),
         ),
         (

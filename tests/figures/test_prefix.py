@@ -52,9 +52,10 @@ def test_hits_and_latencies_are_drawn_for_each_server() -> None:
     assert list(computed.x) == [4000, 1000]
     assert list(cached.x) == [0, 3000]
     assert list(ttft.x) == [2.0, 0.1]
+    assert list(ttft.text) == ["2.0 s", "100 ms"]
     assert list(longest.x) == [6.0, 0.5]
     assert list(tpot.x) == [50.0, 40.0]
-    assert figure.layout.xaxis2.range == (-1, 1)
+    assert figure.layout.xaxis2.range == (-2, 1)
     assert computed.y[1] == "cache<br>75% hits"
 
 
