@@ -28,7 +28,13 @@ def tracked_files() -> list[Path]:
 def fresh_python(code: str) -> str:
     """What a new interpreter in the project's folder prints."""
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "COURSE_COMPILED": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     ).stdout
 
 

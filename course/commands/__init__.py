@@ -27,6 +27,7 @@ COMMANDS = (
         "lab",
         "test",
         "doctor",
+        "compile",
         "run",
         "serve",
         "load",

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
+from course import compiled
 from course.errors import UserError
 
 SMALL = 10_000
@@ -29,7 +30,9 @@ def bench_simulator(args: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append(bench(size, args.repeats if size <= SMALL else 1))
             yield rows[-1]
 
+    how = "compiled (python -m course compile)" if compiled.is_used() else "plain Python"
     print(f"{PRESET}, requests drawn by the preset, Python {platform.python_version()}, one process")
+    print(f"simulator: {how}; the plain loop is plain Python")
     print(f"up to {SMALL:,} requests the fastest of {args.repeats} runs, above that one run")
     for line in lines(measured()):
         print(line, flush=True)

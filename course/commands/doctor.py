@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from course import compiled
 from course.commands.environment import ROOT, Environment
 
 SUMMARY = "report this machine, the installed versions, and what will be slow and why"
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         "Python": f"{platform.python_version()} ({sys.prefix})",
         **{name: installed(name) or "not installed" for name in PACKAGES},
         **torch_facts,
+        "simulator": describe_simulator(),
         "Chromium": find_chromium() or "not found",
     }
     width = max(map(len, facts)) + 2
@@ -150,6 +152,17 @@ def tested(package: str) -> str | None:
     """The version that the course was tested with."""
     found = re.search(rf"(?mi)^{re.escape(package)}==(\S+)", (ROOT / "constraints.txt").read_text())
     return found[1] if found else None
+
+
+def describe_simulator() -> str:
+    """Whether its hot modules are compiled (`course.compiled`)."""
+    if compiled.is_used():
+        return "compiled"
+    if not compiled.FOLDER.is_dir():
+        return "plain Python (python -m course compile makes it faster)"
+    if not compiled.is_wanted():
+        return "plain Python, for COURSE_COMPILED=0"
+    return "plain Python: it has changed since it was compiled (python -m course compile)"
 
 
 def look_at_torch() -> Iterator[tuple[str, str]]:

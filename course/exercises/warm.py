@@ -66,6 +66,7 @@ class Warm:
         paths = [path for path in sys.path if path and Path(path).resolve() not in (PROJECT, Path.cwd())]
         environment = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         environment |= dict.fromkeys(ONE_THREAD, "1") | {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+        environment["COURSE_COMPILED"] = "0"  # one verdict on every machine: compiled or not, the sources are run
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(CHILD), str(theirs.fileno()), json.dumps([*paths, str(PROJECT)])],
             pass_fds=[theirs.fileno()],

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from course.metrics.record import RequestRecord
-from course.metrics.times import FloatArray, StepLog, Stretch, TokenTimes
+from course.metrics.steps import FloatArray, StepLog
+from course.metrics.times import Stretch, TokenTimes
 
 IntArray = NDArray[np.int64]
 

@@ -25,7 +25,7 @@ from course.metrics.peaks import max_concurrent_requests, max_output_tokens_per_
 from course.metrics.pooled import Pooled, TokenPool
 from course.metrics.record import Outcome, RequestRecord
 from course.metrics.statistics import Samples, Statistics, run_duration_s
-from course.metrics.times import FloatArray
+from course.metrics.steps import FloatArray
 from course.workload.slo import SLO
 
 METRICS = ("ttft", "tpot", "itl", "e2el")

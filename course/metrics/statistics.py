@@ -14,7 +14,7 @@ from course.errors import UserError
 from course.metrics.answers import Answers
 from course.metrics.pooled import Pooled, TokenPool
 from course.metrics.record import RequestRecord
-from course.metrics.times import FloatArray
+from course.metrics.steps import FloatArray
 
 
 def percentile(values: ArrayLike, percent: float) -> float:

@@ -14,10 +14,9 @@ It answers with a `TokenResult` for each token that was sampled.
 from __future__ import annotations
 
 from collections.abc import Sequence as List
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from course.serving.sequence import Sequence
+from course.serving.sequence import Sequence
 
 
 class ScheduledChunk(NamedTuple):

@@ -1,13 +1,14 @@
 """The rules of a plan, and a plan in the making that obeys them.
 
 A policy asks (`can_add`), then does (`add`); the instance replays a finished plan through the
-same methods, so there is one set of rules. Nothing here changes the instance.
+same methods, so there is one set of rules. Nothing here changes the instance. What a learner's policy hands in may be
+anything, is typed so (``int | Any``), and is checked first.
 """
 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course.serving.plan import Chunk, Plan, PlanError, Preemption, Refusal
 from course.serving.sequence import Sequence, State
@@ -23,7 +24,6 @@ class Draft:
     _priced: tuple[Sequence, int] | None = None  # the last chunk asked for while nothing was added since
     _price = 0  # in free blocks
     _decode_price: int | None = None  # the same of one token for all that decode
-    _revived: frozenset[int] = frozenset()  # cached blocks that the plan's admissions bring back into use
     _num_host_blocks = 0  # that its preemptions take
     _is_simple = True  # only chunks, and perhaps all decodes
     _decodes_all = False
@@ -34,6 +34,7 @@ class Draft:
         self._pool = memory.pool
         self._used: set[Sequence] = set()  # each sequence may appear in a plan once
         self._released: dict[int, int] = {}  # references that the plan's preemptions and copies drop
+        self._revived: frozenset[int] = frozenset()  # cached blocks that the plan's admissions bring back into use
         self._passed: list[Chunk] = []  # the chunks again, where nobody else can change them
         self.plan = Plan()  # so far
         self.num_free_blocks = memory.pool.num_free_blocks
@@ -60,15 +61,16 @@ class Draft:
             num -= sequence.num_slots
         return num
 
-    def vouches_for(self, plan: Plan) -> bool:
+    def vouches_for(self, plan: Plan | Any) -> bool:
         """Whether this plan is the one that was drafted here, entry by entry: it need not be checked again then.
 
         Said of the usual kind only, which preempts and refuses nobody.
         """
+        return plan is self.plan and self._is_simple and self._is_untouched(plan)
+
+    def _is_untouched(self, plan: Any) -> bool:
         return (
-            plan is self.plan
-            and self._is_simple
-            and plan.decode_all is self._decodes_all
+            plan.decode_all is self._decodes_all
             and plan.chunks == self._passed
             and type(plan.holds) is int
             and plan.holds > 0
@@ -98,15 +100,15 @@ class Draft:
         hits = self._memory.cached_prefix(sequence)
         return pool.blocks_for(num_tokens) + sum([self._is_idle(block) for block in hits])
 
-    def can_add(self, sequence: Sequence, num_tokens: int, num_spare_blocks: int = 0) -> bool:
+    def can_add(self, sequence: Sequence, num_tokens: int, num_spare_blocks: float = 0) -> bool:
         """Whether there are blocks for ``num_tokens`` more tokens of the sequence, and some to spare."""
         self._price = self.blocks_needed(sequence, num_tokens)
         self._priced = sequence, num_tokens
         return self._price + num_spare_blocks <= self.num_free_blocks
 
-    def add(self, sequence: Sequence, num_tokens: int) -> None:
+    def add(self, sequence: Sequence | Any, num_tokens: int | Any) -> None:
         """Run the next ``num_tokens`` known tokens of a sequence, admitting it if it waits."""
-        self._check(sequence, "run")
+        sequence = self._checked(sequence, "run")
         if type(num_tokens) is not int or num_tokens < 1:
             raise PlanError(
                 f"{sequence!r}: a chunk is a whole number of tokens (int), at least 1; the plan says {num_tokens!r}"
@@ -163,9 +165,11 @@ class Draft:
         """Whether host memory has room for the blocks of a running sequence."""
         return len(sequence.block_table) <= self.num_free_host_blocks
 
-    def preempt(self, sequence: Sequence, swap: bool = False) -> None:
+    def preempt(self, sequence: Sequence | Any, swap: bool | Any = False) -> None:
         """Take a running sequence off the device; its blocks are free for this plan's chunks."""
-        self._check(sequence, "preempt")
+        sequence = self._checked(sequence, "preempt")
+        if type(swap) is not bool:
+            raise PlanError(f"{sequence!r} is preempted, and swap must be True or False, it is {swap!r}")
         if sequence.state is not State.RUNNING:
             raise PlanError(f"{sequence!r} is not running, so it cannot be preempted")
         sequence._clock.name_blocks(sequence)
@@ -183,16 +187,18 @@ class Draft:
         self._priced, self._is_simple = None, False
         self.plan.preempt.append(Preemption(sequence, swap))
 
-    def refuse(self, sequence: Sequence, reason: str) -> None:
+    def refuse(self, sequence: Sequence | Any, reason: str | Any) -> None:
         """Turn away a request that has not begun."""
-        self._check(sequence, "refuse")
+        sequence = self._checked(sequence, "refuse")
+        if not isinstance(reason, str):
+            raise PlanError(f"{sequence!r} is refused, and the reason must be a sentence (str), it is {reason!r}")
         if sequence.state is not State.WAITING:
             raise PlanError(f"{sequence!r} has begun, so it cannot be refused any more")
         self._used.add(sequence)
         self._is_simple = False
         self.plan.refuse.append(Refusal(sequence, reason))
 
-    def wake_at(self, time_s: float) -> None:
+    def wake_at(self, time_s: float | Any) -> None:
         """Ask to be called again at ``time_s`` even if nothing happens until then."""
         if not isinstance(time_s, int | float) or not self._instance.now_s < time_s < inf:
             raise PlanError(f"wake_at_s must be a time after now ({self._instance.now_s} s), got {time_s!r}")
@@ -202,7 +208,7 @@ class Draft:
 
     # inside
 
-    def _check(self, sequence: Sequence, verb: str) -> None:
+    def _checked(self, sequence: Any, verb: str) -> Sequence:
         if not isinstance(sequence, Sequence):
             raise PlanError(f"the plan wants to {verb} {sequence!r}, which is not a sequence")
         instance = self._instance
@@ -212,6 +218,7 @@ class Draft:
             raise PlanError(f"{sequence!r} is in the pipeline already; it can run again when it comes out")
         if sequence in self._used or (self.plan.decode_all and sequence in instance.decoding):
             raise PlanError(f"{sequence!r} appears twice in one plan")
+        return sequence
 
     def _release(self, block: int) -> int:
         """One reference less; how many the plan has dropped by now."""
@@ -233,16 +240,20 @@ class Draft:
         return block not in self._revived and self._pool.references(block) == self._released.get(block, 0)
 
 
-def validate(plan: Plan, instance: Instance) -> None:
+def validate(plan: Plan | Any, instance: Instance) -> None:
     """Raise PlanError, naming the sequence and the rule, unless the plan can be carried out on the instance."""
     if not isinstance(plan, Plan):
         raise PlanError(f"schedule() must return a Plan, it returned {plan!r}")
+    _replay(plan, Draft(instance))
+
+
+def _replay(plan: Any, draft: Draft) -> None:
+    """Draft the plan once more. Nobody has looked into it yet, so its fields may hold anything."""
     if type(plan.holds) is not int or plan.holds < 1:
         raise PlanError(f"a plan holds for at least 1 step, got {plan.holds!r}")
     _check_entries("chunks", plan.chunks, "Chunk(sequence, num_tokens)")
     _check_entries("preempt", plan.preempt, "Preemption(sequence, swap)")
     _check_entries("refuse", plan.refuse, "Refusal(sequence, reason)")
-    draft = Draft(instance)
     for sequence, swap in plan.preempt:
         draft.preempt(sequence, swap)
     for sequence, reason in plan.refuse:

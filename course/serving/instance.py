@@ -121,8 +121,8 @@ class Instance:
         Returns the plan and the batch to run, if any.
         """
         view = self._view
-        self.now_s = view.now_s = now_s
-        view._draft = None
+        self.now_s = now_s
+        view._open(now_s)
         plan = self.scheduler.schedule(view)
         if (draft := view._draft) is None or not draft.vouches_for(plan):
             validate(plan, self)

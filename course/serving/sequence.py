@@ -9,7 +9,7 @@ sampled exactly when a chunk brings the computed count up to the known count.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from course.workload.request import Request
 
@@ -31,7 +31,7 @@ class State(Enum):
     _next: tuple[State, ...]  # where it may lead; tuples, because members are compared by identity and hash slowly
 
 
-_FINAL = (State.FINISHED, State.FAILED, State.REFUSED, State.CANCELLED)
+_FINAL: Final = (State.FINISHED, State.FAILED, State.REFUSED, State.CANCELLED)
 State.WAITING._next = (State.RUNNING, State.FAILED, State.REFUSED, State.CANCELLED)
 State.RUNNING._next = (State.PREEMPTED, State.FINISHED, State.FAILED, State.CANCELLED)
 State.PREEMPTED._next = (State.RUNNING, State.FAILED, State.CANCELLED)
@@ -63,10 +63,10 @@ class Clock:
             sequence._num_unnamed = 0
 
 
-ALONE = Clock()
+ALONE: Final = Clock()
 
 
-class IllegalMoveError(RuntimeError):
+class IllegalMoveError(Exception):
     """A sequence was asked to go where its state does not lead: a fault of the control plane."""
 
 

@@ -67,6 +67,11 @@ class InstanceView:
         self.now_s = now_s
         self.waiting = Queue(instance.waiting)
 
+    def _open(self, now_s: float) -> None:
+        """The scheduler is about to look: what it drafted last is over."""
+        self.now_s = now_s
+        self._draft = None
+
     @property
     def running(self) -> Queue:
         """Sequences that are on the device, in order of admission."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from course.metrics.times import StepLog
+from course.metrics.steps import StepLog
 from course.serving.instance import Instance
 from course.serving.sequence import Sequence
 from course.simulator.run import CostModel, Run

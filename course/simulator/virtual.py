@@ -95,7 +95,8 @@ class VirtualDriver:
     def run(self, workload: Workload) -> Recorder:
         """Serve everything. Raises StalledError if a scheduler leaves sequences waiting for ever."""
         self._check_block_size(workload)
-        self._lengths = workload.output_lengths
+        lengths = workload.output_lengths
+        self._lengths = dict(zip(lengths, map(int, lengths.values()), strict=True))  # numpy's numbers, too
         self._let_arrive(workload.requests)
         events = self._events
         while events:
@@ -220,7 +221,8 @@ class VirtualDriver:
         elif run and run.continues_as(batch, now_s):
             run.batch = batch
         else:
-            lane.run = Run(batch, now_s, *lane.cost.decode_series_s(batch), only_decodes=True)
+            first_s, growth_s = lane.cost.decode_series_s(batch)
+            lane.run = Run(batch, now_s, first_s, growth_s, only_decodes=True)
         lane.started_s = now_s
         if batch.holds > 1 and not self.single_step:
             num_steps = self._first_end(lane) - lane.log.num_steps

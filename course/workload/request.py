@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from course.errors import UserError
 
@@ -30,6 +31,8 @@ class Request:
     prefix_hashes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if not (type(self.id) is type(self.num_prompt_tokens) is type(self.max_new_tokens) is type(self.n) is int):
+            self._make_whole("id", "num_prompt_tokens", "max_new_tokens", "n")
         if self.num_prompt_tokens < 1:
             raise UserError(f"request {self.id}: a prompt needs at least 1 token, got {self.num_prompt_tokens}")
         if self.max_new_tokens < 1:
@@ -41,6 +44,14 @@ class Request:
                 f"request {self.id}: num_prompt_tokens is {self.num_prompt_tokens} "
                 f"but the prompt has {len(self.prompt)} tokens"
             )
+
+    def _make_whole(self, *names: str) -> None:
+        """Numbers of numpy, say, become Python's; raises UserError for what is no whole number."""
+        for name in names:
+            value = getattr(self, name)
+            if not isinstance(value, Integral):
+                raise UserError(f"request {self.id}: {name} must be a whole number, got {value!r}")
+            object.__setattr__(self, name, int(value))
 
 
 @dataclass(frozen=True, slots=True)

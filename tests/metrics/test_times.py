@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from course.metrics.pooled import TokenPool
 from course.metrics.record import Outcome, RequestRecord
-from course.metrics.times import StepLog, TokenTimes
+from course.metrics.steps import StepLog
+from course.metrics.times import TokenTimes
 
 seconds = st.floats(1e-4, 10.0)
 runs = st.lists(st.tuples(seconds, st.floats(0, 1e-3), st.integers(0, 5), st.floats(0, 1.0)), max_size=8)

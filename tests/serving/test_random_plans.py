@@ -32,9 +32,15 @@ def snapshot(machine: Instance) -> list[Any]:
     return [
         [(set(p._used), dict(p._more), list(p._free), list(p._cached), dict(p._block_of)) for p in pools],
         [list(queue) for queue in (machine.waiting, machine.running, machine.decoding, machine.held)],
-        [[repr(getattr(s, slot)) for slot in Sequence.__slots__] for s in machine.sequences],
+        [values_of(sequence) for sequence in machine.sequences],
         (list(machine.in_flight), machine._num_steps, list(memory._host_blocks_being_read), dict(machine.reserved)),
     ]
+
+
+def values_of(sequence: Sequence) -> list[str]:
+    """Everything that the sequence knows, inside and out."""
+    names = [name for name in dir(sequence) if not name.startswith("__")]
+    return [repr(value) for name in names if not callable(value := getattr(sequence, name))]
 
 
 class RandomPlans:

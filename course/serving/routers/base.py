@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as List
-from typing import Protocol
+from typing import Any, Protocol
 
 from course.errors import UserError
 from course.serving.instance import Instance
@@ -18,8 +18,8 @@ class Router(Protocol):
         ...
 
 
-def choose(router: Router, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
-    """What the router chooses. Raises UserError when that is none of ``candidates``."""
+def choose(router: Router | Any, candidates: List[Instance], sequence: Sequence, now_s: float) -> Instance:
+    """What the router chooses. Raises UserError when that is none of ``candidates``, whatever it is."""
     chosen = router.choose(candidates, sequence, now_s)
     if chosen not in candidates:
         raise UserError(

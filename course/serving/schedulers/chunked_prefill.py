@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from course.serving.plan import Plan
-from course.serving.schedulers.common import OnDemand, run_decodes, run_or_make_room, settled
+from course.serving.schedulers.common import run_decodes, run_or_make_room, settled
+from course.serving.schedulers.on_demand import OnDemand
 from course.serving.sequence import Sequence
 from course.serving.view import InstanceView
 

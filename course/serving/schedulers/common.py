@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from course.errors import UserError
 from course.serving.draft import Draft
-from course.serving.parameters import check_limits, check_positive, check_share
 from course.serving.plan import UNTIL_CHANGE, Plan
 from course.serving.sequence import Sequence, State
 from course.serving.view import InstanceView
 
 Preempt = Literal["recompute", "swap"]
-ANY = sys.maxsize  # as many as there are
+ANY: Final = sys.maxsize  # as many as there are
 
 
 def by_arrival(sequence: Sequence) -> tuple[int, int]:
@@ -27,42 +25,6 @@ def check_preempt(preempt: Any) -> None:
     """Raise UserError unless ``preempt`` names a way to preempt."""
     if preempt not in ("recompute", "swap"):
         raise UserError(f"preempt must be 'recompute' or 'swap', got {preempt!r}")
-
-
-@dataclass(eq=False, kw_only=True)
-class OnDemand:
-    """Parameters of the policies that admit a prompt when it fits, let answers take blocks as they grow, and preempt.
-
-    No more than ``max_num_sequences`` run (None: as many as memory holds); prompts of one step have at most
-    ``token_budget`` tokens; who loses its place is computed again or swapped (``preempt``). ``watermark`` is the share
-    of all blocks that an admission leaves free for those that run. It is rounded down, as in vLLM: the usual 1 % keeps
-    nothing spare in a pool of fewer than 100 blocks.
-    """
-
-    max_num_sequences: int | None = 64
-    token_budget: int = 2048
-    preempt: Preempt = "recompute"
-    watermark: float = 0.01
-
-    def __post_init__(self) -> None:
-        check_limits(max_num_sequences=self.max_num_sequences)
-        check_positive(token_budget=self.token_budget)
-        check_preempt(self.preempt)
-        check_share(watermark=self.watermark)
-
-    def admit(
-        self, view: InstanceView, draft: Draft, split: bool = False, order: Iterable[Sequence] | None = None
-    ) -> None:
-        """`admit` with the policy's limits."""
-        admit(
-            view,
-            draft,
-            max_num_sequences=self.max_num_sequences,
-            token_budget=self.token_budget,
-            split=split,
-            watermark=self.watermark,
-            order=order,
-        )
 
 
 def run_or_make_room(

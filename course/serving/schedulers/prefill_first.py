@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from course.serving.plan import UNTIL_CHANGE, Plan
-from course.serving.schedulers.common import OnDemand, settled
+from course.serving.schedulers.common import settled
+from course.serving.schedulers.on_demand import OnDemand
 from course.serving.schedulers.turns import Turns
 from course.serving.view import InstanceView
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from course.serving.parameters import check_positive
 from course.serving.plan import Plan
-from course.serving.schedulers.common import OnDemand, by_arrival, run_decodes, settled
+from course.serving.schedulers.common import by_arrival, run_decodes, settled
+from course.serving.schedulers.on_demand import OnDemand
 from course.serving.sequence import Sequence
 from course.serving.view import InstanceView
 

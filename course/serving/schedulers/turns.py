@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from course.serving.draft import Draft
 from course.serving.parameters import check_limits
 from course.serving.plan import UNTIL_CHANGE
@@ -20,11 +22,11 @@ class Turns:
     Call `update` whenever the scheduler is asked, and `run` when it wants a decode step.
     """
 
-    def __init__(self, max_num_sequences: int | None = None, max_context_tokens: int | None = None) -> None:
+    def __init__(self, max_num_sequences: int | Any = None, max_context_tokens: int | Any = None) -> None:
         check_limits(max_num_sequences=max_num_sequences, max_context_tokens=max_context_tokens)
         self.has_limit = max_num_sequences is not None or max_context_tokens is not None
-        self._most_sequences = ANY if max_num_sequences is None else max_num_sequences
-        self._most_tokens = ANY if max_context_tokens is None else max_context_tokens
+        self._most_sequences: int = ANY if max_num_sequences is None else max_num_sequences
+        self._most_tokens: int = ANY if max_context_tokens is None else max_context_tokens
         self._place: dict[Sequence, int] = {}  # in the queue: lower is nearer to its head
         self._head = 0  # lower than any place
         self._end = 1  # higher than any place

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from course.serving.parameters import check_not_negative
 from course.serving.plan import UNTIL_CHANGE, Plan
-from course.serving.schedulers.common import OnDemand, run_decodes, settled
+from course.serving.schedulers.common import run_decodes, settled
+from course.serving.schedulers.on_demand import OnDemand
 from course.serving.sequence import Sequence, State
 from course.serving.view import InstanceView
 

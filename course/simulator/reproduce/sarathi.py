@@ -9,7 +9,8 @@ from course.serving.cluster import Cluster
 from course.serving.instance import Instance
 from course.serving.plan import Plan, Scheduler
 from course.serving.schedulers import ChunkedPrefill, Orca
-from course.serving.schedulers.common import OnDemand, run_or_make_room, settled
+from course.serving.schedulers.common import run_or_make_room, settled
+from course.serving.schedulers.on_demand import OnDemand
 from course.serving.sequence import Sequence
 from course.serving.view import InstanceView
 from course.simulator.capacity import kv_capacity
