@@ -45,3 +45,15 @@ def test_the_explorer_runs_the_loop_that_it_is_given() -> None:
     cached, uncached = explorer.times_s("OPT-13B on one A100", 64, 8, generate=explorer.without_cache)
     assert cached == uncached
     assert explorer.memory_of("Llama-3-70B, 4 GPUs").kv_bytes_per_token == 327_680  # Mooncake (FAST'25), section 5.3.1
+
+
+def test_the_picture_of_a_mask_frames_what_is_wrong() -> None:
+    import torch
+
+    from course.curriculum.lesson_02_kv_cache.exercises import draw_masks, mask_of
+    from course.figures.palette import WRONG
+
+    right = mask_of(2, 3)
+    assert WRONG not in draw_masks(right, right)
+    assert draw_masks(right, torch.ones(2, 5)).count(WRONG) == 1  # row 0 may not see column 4
+    assert "yours" not in draw_masks(right, [[True]])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from course.exercises import TORCH, Cases, call, define, expect
+from course.figures.masks import mask_grid
 
 if TYPE_CHECKING:  # cells are granted it; listing exercises should not import it
     import math
@@ -197,22 +198,12 @@ def mask_of(num_new: int, num_cached: int) -> Any:
 
 
 def draw_masks(expected: Any, got: Any) -> str:
-    """Two grids side by side, as SVG: what each new token should see, and what it sees."""
-    grids, left = [], 0
-    for title, mask in (("should see", expected), ("yours", got)):
-        if getattr(mask, "ndim", 0) != 2 or mask.numel() > 200:
-            continue
-        rows, columns = mask.shape
-        for row in range(rows):
-            for column in range(columns):
-                seen = bool(mask[row, column])
-                fill = 'fill="#0072B2"' if seen else 'fill="none"'
-                place = f'x="{left + 22 * column}" y="{22 * row + 24}"'
-                grids.append(f'<rect {place} width="20" height="20" {fill} stroke="currentColor" stroke-width="0.7"/>')
-        grids.append(f'<text x="{left}" y="14" font-size="14" fill="currentColor">{title}</text>')
-        left += max(22 * columns, 80) + 40
-    size = f'width="{left}" height="{22 * len(expected) + 30}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(grids)}</svg>'
+    """What each new token sees and what it should see, side by side; wrong cells have a red frame."""
+    masks = {"should see": expected.tolist()}
+    if getattr(got, "ndim", 0) == 2 and got.numel() <= 200:
+        masks = {"yours": (got > 0).tolist(), **masks}
+    num_new, num_tokens = expected.shape
+    return mask_grid(masks, start=num_tokens - num_new)
 
 
 @visible.check(

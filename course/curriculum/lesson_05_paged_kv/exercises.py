@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from course.exercises import TORCH, Case, Cases, call, define, expect, new
+from course.exercises.show import many
 
 if TYPE_CHECKING:  # cells are granted it; listing exercises should not import it
     from torch import Tensor
@@ -636,8 +637,11 @@ class BlockAllocator:
 # 4: append_slot
 
 
-def in_a_memory(learner: Any, num_blocks: int, block_size: int, story: list[tuple[Any, ...]]) -> dict[str, Any]:
-    """Tell a story of sequences in a memory of letters; what everybody reads in the end, and who holds what."""
+def in_a_memory(learner: Any, num_blocks: int, block_size: int, story: list[str]) -> dict[str, Any]:
+    """Tell a story of sequences in a memory of letters; what everybody reads in the end, and who holds what.
+
+    Its events: "new A XYZ" (A begins with these tokens), "fork B A" (B goes on from A), "append A Q", "free A".
+    """
 
     class Blocks:
         def __init__(self) -> None:
@@ -669,7 +673,8 @@ def in_a_memory(learner: Any, num_blocks: int, block_size: int, story: list[tupl
         letters[tables[name][place // block_size]][place % block_size] = letter
         lengths[name] += 1
 
-    for what, name, value in story:
+    for event in story:
+        what, name, value = [*event.split(), ""][:3]
         if what == "new":
             tables[name], lengths[name] = allocator.allocate(-(-len(value) // block_size)), 0
             for letter in value:
@@ -686,7 +691,8 @@ def in_a_memory(learner: Any, num_blocks: int, block_size: int, story: list[tupl
                 letters[target] = list(letters[source])
                 copies.append([source, target])
             if lengths[name] // block_size >= len(tables[name]):
-                problem = f"{name} has {lengths[name]} tokens in {len(tables[name])} blocks of {block_size}"
+                plural = "s" * (len(tables[name]) != 1)
+                problem = f"{name} has {lengths[name]} tokens in {len(tables[name])} block{plural} of {block_size}"
                 break
             write(name, value)
     text = {
@@ -726,12 +732,13 @@ def append_slot(
     return last, own
 
 
-def told(num_blocks: int, block_size: int, story: list[tuple[Any, ...]]) -> tuple[dict[str, str], dict[str, list[int]]]:
+def told(num_blocks: int, block_size: int, story: list[str]) -> tuple[dict[str, str], dict[str, list[int]]]:
     """What everybody should read, and for each sequence the blocks it should hold: a new number for each new block."""
     text: dict[str, str] = {}
     tables: dict[str, list[int]] = {}
     fresh = iter(range(1000))
-    for what, name, value in story:
+    for event in story:
+        what, name, value = [*event.split(), ""][:3]
         if what == "new":
             text[name] = value
             tables[name] = [next(fresh) for _ in range(counted(len(value), block_size))]
@@ -749,16 +756,15 @@ def told(num_blocks: int, block_size: int, story: list[tuple[Any, ...]]) -> tupl
     return text, tables
 
 
-def weigh(num_blocks: int, block_size: int, story: list[tuple[Any, ...]]) -> Weighing:
+def weigh(num_blocks: int, block_size: int, story: list[str]) -> Weighing:
     """Tell it, and compare what is read and what is held."""
     text, tables = told(num_blocks, block_size, story)
     got = yield call(num_blocks, block_size, story).satisfies(lambda _: True, "")
     expect(not got["problem"], f"{got['problem']}; no place for the next one, and free are {got['free']}")
     for name, table in tables.items():
         has = got["tables"][name]
-        expect(
-            len(has) == len(table), f"{name} has {len(text[name])} tokens in {len(table)} blocks; its table is {has}"
-        )
+        places = many(len(table), "block")
+        expect(len(has) == len(table), f"{name} has {len(text[name])} tokens in {places}; its table is {has}")
     held = {block for table in got["tables"].values() for block in table}
     both = sorted(held & set(got["free"]))
     expect(not both, f"Block {both and both[0]} is in a table and free at the same time: {got['tables']}")
@@ -787,15 +793,15 @@ def letters(rng: np.random.Generator, count: int) -> str:
     return "".join(chr(65 + int(n)) for n in rng.integers(0, 26, count))
 
 
-def written(rng: np.random.Generator, name: str, count: int) -> list[tuple[Any, ...]]:
+def written(rng: np.random.Generator, name: str, count: int) -> list[str]:
     """So many letters more for a sequence."""
-    return [("append", name, letter) for letter in letters(rng, count)]
+    return [f"append {name} {letter}" for letter in letters(rng, count)]
 
 
 @append_slot.check(hint="A new block when the last one is full, and only then.", picture=draw_memory)
 def one_sequence_grows(rng: np.random.Generator) -> Cases:
     for length, more in ((2, 1), (3, 1), (4, 1), (3, int(rng.integers(6, 10)))):
-        got = yield from weigh(8, 4, [("new", "A", letters(rng, length)), *written(rng, "A", more)])
+        got = yield from weigh(8, 4, [f"new A {letters(rng, length)}", *written(rng, "A", more)])
         expect(not got["copies"], f"A is alone with its blocks; yours copied {got['copies']}")
 
 
@@ -804,10 +810,10 @@ def one_sequence_grows(rng: np.random.Generator) -> Cases:
     picture=draw_memory,
 )
 def the_last_block_is_shared(rng: np.random.Generator) -> Cases:
-    story: list[tuple[Any, ...]] = [("new", "A", letters(rng, 1)), ("fork", "B", "A"), *written(rng, "A", 1)]
+    story = [f"new A {letters(rng, 1)}", "fork B A", *written(rng, "A", 1)]
     yield from weigh(4, 2, [*story, *written(rng, "B", 1)])
     yield from weigh(4, 2, story)
-    story = [("new", "A", letters(rng, 6)), ("fork", "B", "A"), ("fork", "C", "B")]
+    story = [f"new A {letters(rng, 6)}", "fork B A", "fork C B"]
     for name in rng.permutation(["A", "B", "C"]):
         story += written(rng, str(name), int(rng.integers(1, 5)))
     yield from weigh(12, 4, story)
@@ -816,14 +822,14 @@ def the_last_block_is_shared(rng: np.random.Generator) -> Cases:
 @append_slot.check(hint="A shared block that is full is never written again: it stays shared.", picture=draw_memory)
 def full_blocks_stay_shared(rng: np.random.Generator) -> Cases:
     for block_size, blocks in ((2, 1), (4, int(rng.integers(2, 4)))):
-        story: list[tuple[Any, ...]] = [("new", "A", letters(rng, blocks * block_size)), ("fork", "B", "A")]
+        story = [f"new A {letters(rng, blocks * block_size)}", "fork B A"]
         got = yield from weigh(8, block_size, [*story, *written(rng, "A", 1), *written(rng, "B", 2)])
         expect(not got["copies"], f"No block had to be copied here; yours copied {got['copies']}")
 
 
 @append_slot.check(hint="When the others have gone, the block is your own: write into it.", picture=draw_memory)
 def the_last_holder_copies_nothing(rng: np.random.Generator) -> Cases:
-    story = [("new", "A", letters(rng, 3)), ("fork", "B", "A"), ("free", "A", ""), *written(rng, "B", 3)]
+    story = [f"new A {letters(rng, 3)}", "fork B A", "free A", *written(rng, "B", 3)]
     got = yield from weigh(3, 4, story)
     expect(not got["copies"], f"B is alone with its block; yours copied {got['copies']}")
 
