@@ -131,16 +131,16 @@ def as_tensor(array: Any) -> Any:
 
 
 def scattered(rng: np.random.Generator, num_tokens: int, block_size: int) -> tuple[Any, list[int], Any]:
-    """Keys of one sequence put token by token into blocks of a memory full of other people's numbers."""
-    keys = rng.standard_normal((num_tokens, 2)).astype(np.float32)
+    """A memory, the table of a sequence in it, and its keys in order. The hundreds of a number are its block, the tens
+    its place there."""
     num_held = counted(num_tokens, block_size)
-    memory = rng.standard_normal((num_held + 2, block_size, 2)).astype(np.float32)
+    place = 100 * np.arange(num_held + 2)[:, None] + 10 * np.arange(block_size)
+    memory = (place[:, :, None] + rng.integers(0, 10, (*place.shape, 2))).astype(np.float32)
     table = [int(block) for block in rng.permutation(num_held + 2)[:num_held]]
     if len(table) > 1 and table == sorted(table):
         table.reverse()
-    for position in range(num_tokens):
-        memory[table[position // block_size], position % block_size] = keys[position]
-    return as_tensor(memory), table, as_tensor(keys)
+    keys = [memory[table[position // block_size], position % block_size] for position in range(num_tokens)]
+    return as_tensor(memory), table, as_tensor(np.array(keys))
 
 
 @gather.check(hint="Block by block in the order of the table, and the tokens of a block one after the other.")
