@@ -20,7 +20,7 @@ def first_request(prompt: str) -> None:
     from course.metrics.latency import tpot_s, ttft_s
 
     engine = LocalEngine("tiny")
-    [answer] = engine.generate(prompt, max_new_tokens=24)
+    [answer] = engine.generate(prompt, max_new_tokens=20)
     [record] = engine.recorder.records
     ttft, tpot = ttft_s(record), tpot_s(record)
     print(" ".join(f"{prompt}{answer.text}".split()), "…\n")
