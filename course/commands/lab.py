@@ -89,7 +89,11 @@ def jupyter_options(port: int, no_browser: bool) -> list[str]:
 
 
 def jupyter_settings() -> dict[str, str]:
-    """Put our JupyterLab defaults (no news, no update check) before the user's own."""
+    """Put our JupyterLab defaults (no news, no update check) before the user's own; moved controls are not echoed.
+
+    An echo tells a second browser where a control stands in the first, and is one more message before each picture.
+    """
     ours = str(Path(__file__).with_name("jupyter"))
     found = os.environ.get("JUPYTER_CONFIG_PATH")
-    return environment.settings() | {"JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, [ours, found]))}
+    path = os.pathsep.join(filter(None, [ours, found]))
+    return environment.settings(JUPYTER_WIDGETS_ECHO="0") | {"JUPYTER_CONFIG_PATH": path}
