@@ -95,7 +95,9 @@ def budget_summary(
     )
 
 
-def stall_trace(records: Sequence[RequestRecord], rows: Sequence[Row], limit_s: float, panel: str = "") -> go.Scatter:
+def stall_trace(
+    records: Sequence[RequestRecord], rows: Sequence[Row], limit_s: float, panel: str = ""
+) -> dict[str, Any]:
     """A red line in a request's row for each gap between its tokens that is longer than ``limit_s``."""
     heights = [row.y for row in rows if row.label.startswith("request")]
     x: list[float | None] = []
@@ -104,17 +106,18 @@ def stall_trace(records: Sequence[RequestRecord], rows: Sequence[Row], limit_s: 
         for start_s, end_s in stalls:
             x += [round(1e3 * start_s, 2), round(1e3 * end_s, 2), None]
             y += [round(height, 2), round(height, 2), None]
-    return go.Scatter(
-        name="stall",
-        x=x or [None],
-        y=y or [None],
-        mode="lines",
-        line={"color": WRONG, "width": 4},
-        hoverinfo="skip",
-        xaxis=f"x{panel}",
-        yaxis=f"y{panel}",
-        showlegend=True,
-    )
+    return {
+        "type": "scatter",
+        "name": "stall",
+        "x": x or [None],
+        "y": y or [None],
+        "mode": "lines",
+        "line": {"color": WRONG, "width": 4},
+        "hoverinfo": "skip",
+        "xaxis": f"x{panel}",
+        "yaxis": f"y{panel}",
+        "showlegend": True,
+    }
 
 
 def _stalls(records: Sequence[RequestRecord], limit_s: float) -> list[list[tuple[float, float]]]:
@@ -123,15 +126,16 @@ def _stalls(records: Sequence[RequestRecord], limit_s: float) -> list[list[tuple
 
 def _curve(
     name: str, x: Sequence[int], seconds: Sequence[float], colour: str, panel: str, dash: str, chosen: int
-) -> go.Scatter:
-    return go.Scatter(
-        name=name,
-        x=list(x),
-        y=[round(1e3 * value, 2) for value in seconds],
-        mode="lines+markers",
-        line={"color": colour, "width": 2, "dash": dash},
-        marker={"color": colour, "size": [15 if budget == chosen else 7 for budget in x]},
-        hovertemplate="budget %{x}: %{y:.3~g} ms<extra>" + name + "</extra>",
-        xaxis=f"x{panel}",
-        yaxis=f"y{panel}",
-    )
+) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "name": name,
+        "x": list(x),
+        "y": [round(1e3 * value, 2) for value in seconds],
+        "mode": "lines+markers",
+        "line": {"color": colour, "width": 2, "dash": dash},
+        "marker": {"color": colour, "size": [15 if budget == chosen else 7 for budget in x]},
+        "hovertemplate": "budget %{x}: %{y:.3~g} ms<extra>" + name + "</extra>",
+        "xaxis": f"x{panel}",
+        "yaxis": f"y{panel}",
+    }

@@ -68,24 +68,26 @@ def memory_shares_summary(ways: Mapping[str, MemoryShares]) -> str:
 
 def _part(
     names: Sequence[str], ways: Mapping[str, MemoryShares], field: str, label: str, marker: dict[str, Any]
-) -> go.Bar:
+) -> dict[str, Any]:
     shares = [round(getattr(way, field), 4) for way in ways.values()]
-    return go.Bar(
-        name=label,
-        x=shares,
-        y=names,
-        orientation="h",
-        marker={**marker, "line": {"width": 0}},
-        hovertemplate="%{y}: %{x:.1%} " + label + "<extra></extra>",
-    )
+    return {
+        "type": "bar",
+        "name": label,
+        "x": shares,
+        "y": names,
+        "orientation": "h",
+        "marker": {**marker, "line": {"width": 0}},
+        "hovertemplate": "%{y}: %{x:.1%} " + label + "<extra></extra>",
+    }
 
 
-def _rest(names: Sequence[str], ways: Mapping[str, MemoryShares]) -> go.Bar:
-    return go.Bar(
-        name="free, or lost to rounding",
-        x=[round(max(0.0, 1 - way.tokens - way.later - way.never), 4) for way in ways.values()],
-        y=names,
-        orientation="h",
-        marker={"color": GRID, "line": {"color": TEXT, "width": 1}},
-        hovertemplate="%{y}: %{x:.1%} free, or lost to rounding<extra></extra>",
-    )
+def _rest(names: Sequence[str], ways: Mapping[str, MemoryShares]) -> dict[str, Any]:
+    return {
+        "type": "bar",
+        "name": "free, or lost to rounding",
+        "x": [round(max(0.0, 1 - way.tokens - way.later - way.never), 4) for way in ways.values()],
+        "y": names,
+        "orientation": "h",
+        "marker": {"color": GRID, "line": {"color": TEXT, "width": 1}},
+        "hovertemplate": "%{y}: %{x:.1%} free, or lost to rounding<extra></extra>",
+    }

@@ -46,7 +46,7 @@ def queue_curves(
     simulation at the chosen rate, the quickest first.
     """
     highest_s = HIGHEST * ways[0].curve_s[0]
-    traces: list[go.Scatter] = []
+    traces: list[dict[str, Any]] = []
     for way, colour, dash, symbol in zip(ways, SERIES, DASHES, SYMBOLS, strict=False):
         traces.append(_curve(rates, way, colour, dash, highest_s))
         traces.append(_dots(way, colour, symbol))
@@ -84,48 +84,51 @@ def queue_curves_summary(
     return f"At {rate:g} requests per second: {'; '.join(said)}.{meet}"
 
 
-def _curve(rates: Sequence[float], way: Way, colour: str, dash: str, highest_s: float) -> go.Scatter:
+def _curve(rates: Sequence[float], way: Way, colour: str, dash: str, highest_s: float) -> dict[str, Any]:
     """Up to a little above the panel: beyond, a line that goes to infinity is only a nuisance."""
     points = [
         (rate, mean_s) for rate, mean_s in zip(rates, way.curve_s, strict=True) if mean_s < 2 * highest_s < math.inf
     ]
-    return go.Scatter(
-        name=way.name,
-        x=[round(rate, 4) for rate, _ in points],
-        y=ms(mean_s for _, mean_s in points),
-        mode="lines",
-        line={"color": colour, "width": 3, "dash": dash},
-        hovertemplate=way.name + ", formula: %{y:.3~g} ms at %{x:.3~g}/s<extra></extra>",
-    )
+    return {
+        "type": "scatter",
+        "name": way.name,
+        "x": [round(rate, 4) for rate, _ in points],
+        "y": ms(mean_s for _, mean_s in points),
+        "mode": "lines",
+        "line": {"color": colour, "width": 3, "dash": dash},
+        "hovertemplate": way.name + ", formula: %{y:.3~g} ms at %{x:.3~g}/s<extra></extra>",
+    }
 
 
-def _dots(way: Way, colour: str, symbol: str) -> go.Scatter:
-    return go.Scatter(
-        name=f"{way.name}, simulated",
-        x=[round(rate, 4) for rate, _ in way.dots],
-        y=ms(mean_s for _, mean_s in way.dots),
-        mode="markers",
-        marker={"color": colour, "size": 11, "symbol": symbol, "line": {"width": 0}},
-        hovertemplate=way.name + ", simulated: %{y:.3~g} ms at %{x:.3~g}/s<extra></extra>",
-        showlegend=False,
-    )
+def _dots(way: Way, colour: str, symbol: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "name": f"{way.name}, simulated",
+        "x": [round(rate, 4) for rate, _ in way.dots],
+        "y": ms(mean_s for _, mean_s in way.dots),
+        "mode": "markers",
+        "marker": {"color": colour, "size": 11, "symbol": symbol, "line": {"width": 0}},
+        "hovertemplate": way.name + ", simulated: %{y:.3~g} ms at %{x:.3~g}/s<extra></extra>",
+        "showlegend": False,
+    }
 
 
-def _prompts(way: Way, colour: str, dash: str) -> go.Scatter:
+def _prompts(way: Way, colour: str, dash: str) -> dict[str, Any]:
     """At most 100 points of the distribution."""
     values = sorted(way.sample_s)
     places = range(0, len(values), max(1, len(values) // 100))
-    return go.Scatter(
-        name=way.name,
-        x=ms(values[i] for i in places),
-        y=[round((i + 1) / len(values), 4) for i in places],
-        mode="lines",
-        line={"color": colour, "width": 3, "dash": dash, "shape": "hv"},
-        hovertemplate=way.name + ": %{y:.0%} have their first token after %{x:.3~g} ms<extra></extra>",
-        xaxis="x2",
-        yaxis="y2",
-        showlegend=False,
-    )
+    return {
+        "type": "scatter",
+        "name": way.name,
+        "x": ms(values[i] for i in places),
+        "y": [round((i + 1) / len(values), 4) for i in places],
+        "mode": "lines",
+        "line": {"color": colour, "width": 3, "dash": dash, "shape": "hv"},
+        "hovertemplate": way.name + ": %{y:.0%} have their first token after %{x:.3~g} ms<extra></extra>",
+        "xaxis": "x2",
+        "yaxis": "y2",
+        "showlegend": False,
+    }
 
 
 def _note(crossover: tuple[float, float]) -> dict[str, Any]:

@@ -124,39 +124,41 @@ def _total_s(roof: Roof, dots: Sequence[Dot]) -> float:
     return sum(_seconds(roof, dot) for dot in dots)
 
 
-def _dot_traces(roof: Roof, dots: Sequence[Dot], *, sized: bool) -> list[go.Scatter]:
+def _dot_traces(roof: Roof, dots: Sequence[Dot], *, sized: bool) -> list[dict[str, Any]]:
     return [
         _dots_of(roof, phase, [dot for dot in dots if dot.phase == phase], sized)
         for phase in dict.fromkeys(dot.phase for dot in dots)
     ]
 
 
-def _dots_of(roof: Roof, phase: str, dots: Sequence[Dot], sized: bool) -> go.Scatter:
+def _dots_of(roof: Roof, phase: str, dots: Sequence[Dot], sized: bool) -> dict[str, Any]:
     seconds = [_seconds(roof, dot) for dot in dots]
     sizes = [max(SMALLEST, LARGEST * math.sqrt(second / sum(seconds))) if sized else EACH for second in seconds]
     colour = BY_KIND.get(phase, ACCENT)
-    return go.Scatter(
-        name=phase,
-        x=[_short(dot.flops_per_byte) for dot in dots],
-        y=[_short(dot.flops / second) for dot, second in zip(dots, seconds, strict=True)],
-        mode="markers+text",
-        text=[dot.name if not sized or dot.name == ATTENTION else "" for dot in dots],
-        textposition="bottom right",
-        cliponaxis=False,
-        textfont={"color": colour, "size": 14},
-        marker={
+    return {
+        "type": "scatter",
+        "name": phase,
+        "x": [_short(dot.flops_per_byte) for dot in dots],
+        "y": [_short(dot.flops / second) for dot, second in zip(dots, seconds, strict=True)],
+        "mode": "markers+text",
+        "text": [dot.name if not sized or dot.name == ATTENTION else "" for dot in dots],
+        "textposition": "bottom right",
+        "cliponaxis": False,
+        "textfont": {"color": colour, "size": 14},
+        "marker": {
             "color": colour,
             "symbol": SYMBOLS.get(phase, "circle"),
             "size": [round(size, 1) for size in sizes],
             "opacity": 0.9,
             "line": {"width": 0},
         },
-        customdata=[[dot.name, say_ms(second)] for dot, second in zip(dots, seconds, strict=True)],
-        hovertemplate="%{customdata[0]}: %{customdata[1]}<br>%{x:.3~g} FLOPs per byte, %{y:.3~s}FLOP/s<extra></extra>",
-    )
+        "customdata": [[dot.name, say_ms(second)] for dot, second in zip(dots, seconds, strict=True)],
+        "hovertemplate": "%{customdata[0]}: %{customdata[1]}<br>"
+        "%{x:.3~g} FLOPs per byte, %{y:.3~s}FLOP/s<extra></extra>",
+    }
 
 
-def _share_bars(roof: Roof, phases: Mapping[str, Sequence[Dot]]) -> list[go.Bar]:
+def _share_bars(roof: Roof, phases: Mapping[str, Sequence[Dot]]) -> list[dict[str, Any]]:
     """For each operator a piece of its phase's bar."""
     bars = []
     for i, (phase, dots) in enumerate(phases.items()):
@@ -165,16 +167,17 @@ def _share_bars(roof: Roof, phases: Mapping[str, Sequence[Dot]]) -> list[go.Bar]
             hatched = {"shape": "/", "solidity": 0.35} if dot.flops_per_byte < roof.ridge else {"shape": ""}
             share = round(_seconds(roof, dot) / total_s, 4)
             bars.append(
-                go.Bar(
-                    name=dot.name,
-                    x=[i],
-                    y=[share],
-                    showlegend=False,
-                    marker={"color": BY_KIND[phase], "pattern": hatched, "line": {"width": 1, "color": TEXT}},
-                    hovertemplate=f"{dot.name}: {say_ms(_seconds(roof, dot))} (%{{y:.0%}})<extra></extra>",
-                    xaxis="x2",
-                    yaxis="y2",
-                )
+                {
+                    "type": "bar",
+                    "name": dot.name,
+                    "x": [i],
+                    "y": [share],
+                    "showlegend": False,
+                    "marker": {"color": BY_KIND[phase], "pattern": hatched, "line": {"width": 1, "color": TEXT}},
+                    "hovertemplate": f"{dot.name}: {say_ms(_seconds(roof, dot))} (%{{y:.0%}})<extra></extra>",
+                    "xaxis": "x2",
+                    "yaxis": "y2",
+                }
             )
     return bars
 
@@ -194,17 +197,18 @@ def _attention_notes(roof: Roof, phases: Mapping[str, Sequence[Dot]]) -> list[di
     return notes
 
 
-def _roof_line(roof: Roof, dots: Sequence[Dot]) -> go.Scatter:
+def _roof_line(roof: Roof, dots: Sequence[Dot]) -> dict[str, Any]:
     low, high = _span(roof, dots)
     xs = [low, roof.ridge, high]
-    return go.Scatter(
-        name=f"roof of {roof.name}",
-        x=[_short(x) for x in xs],
-        y=[_short(roof.at(x)) for x in xs],
-        mode="lines",
-        line={"color": WAITING, "width": 3},
-        hoverinfo="skip",
-    )
+    return {
+        "type": "scatter",
+        "name": f"roof of {roof.name}",
+        "x": [_short(x) for x in xs],
+        "y": [_short(roof.at(x)) for x in xs],
+        "mode": "lines",
+        "line": {"color": WAITING, "width": 3},
+        "hoverinfo": "skip",
+    }
 
 
 def _ridge_line(roof: Roof) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from course.serving.batch import Batch, TokenResult
 from course.serving.cluster import Cluster
 from course.serving.instance import Instance
 from course.serving.routers import Router
+from course.serving.sequence import Sequence
 
 
 class ChunkRun(NamedTuple):
@@ -111,7 +112,7 @@ class WatchedCluster(Cluster):
             start_s, chunks = began
             num_steps_in_all = self._num_steps.pop(batch) + num_steps
             if num_steps_in_all > 1:
-                chunks = tuple(chunk._replace(num_tokens=num_steps_in_all) for chunk in chunks)
+                chunks = tuple([ChunkRun(*it[:3], num_steps_in_all, it.is_prefill) for it in chunks])
             self.history.steps.append(Step(batch.instance_id, start_s, now_s, chunks, num_steps_in_all))
         return super().on_batch_done(batch, results, now_s, num_steps)
 
@@ -123,13 +124,12 @@ class WatchedCluster(Cluster):
 
 
 def chunk_runs(batch: Batch) -> tuple[ChunkRun, ...]:
-    """The chunks of a batch as plain numbers. More than one token left to compute makes it prefill."""
-    return tuple(
-        ChunkRun(
-            *chunk.sequence.id,
-            chunk.start,
-            chunk.num_tokens,
-            is_prefill=chunk.sequence.num_known_tokens - chunk.start > 1 or chunk.sequence.num_output_tokens == 0,
-        )
-        for chunk in batch.chunks
-    )
+    """The chunks of a batch as plain numbers, decodes first."""
+    decodes = [_run(sequence, sequence.num_computed_tokens, 1) for sequence in batch.decodes]
+    return (*decodes, *[_run(chunk.sequence, chunk.start, chunk.num_tokens) for chunk in batch.prompts])
+
+
+def _run(sequence: Sequence, start: int, num_tokens: int) -> ChunkRun:
+    """More than one token left to compute makes it prefill."""
+    is_prefill = sequence.num_known_tokens - start > 1 or sequence.num_output_tokens == 0
+    return ChunkRun(*sequence.id, start, num_tokens, is_prefill)

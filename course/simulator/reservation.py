@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -100,10 +101,12 @@ def serve(
         for i, (time_s, (prompt, _), most) in enumerate(zip(arrivals_s, pairs, declared, strict=True))
     ]
     instance = _instance(room, is_paged, make_pool)
-    ledger = _Ledger(instance, [sum(pair) for pair in pairs], kept)
+    last_s = arrivals_s[-1]
+    window_s = (last_s / 2, last_s) if last_s else (0.0, inf)
+    ledger = _Ledger(instance, [sum(pair) for pair in pairs], kept, window_s)
     driver = VirtualDriver(Cluster([instance]), cost, after_event=ledger.note, single_step=single_step)
     records = driver.run(Workload(requests, {i: output for i, (_, output) in enumerate(pairs)})).records
-    return Served(records, ledger.use(arrivals_s[-1], room.num_slots, is_paged), max(ledger.running))
+    return Served(records, ledger.use(room.num_slots, is_paged), ledger.most)
 
 
 def _instance(room: Room, is_paged: bool, make_pool: Callable[[int, int, bool], BlockPool]) -> Instance:
@@ -116,11 +119,12 @@ def _instance(room: Room, is_paged: bool, make_pool: Callable[[int, int, bool], 
 
 @dataclass
 class _Ledger:
-    """What stands in the memory after each step."""
+    """What stands in the memory after each step of the window."""
 
     instance: Instance
     final: list[int]  # tokens of each request in the end
     kept: list[int]  # slots meant for it
+    window_s: tuple[float, float]
     times_s: list[float] = field(default_factory=list)
     states: list[int] = field(default_factory=list)
     finals: list[int] = field(default_factory=list)
@@ -129,13 +133,21 @@ class _Ledger:
     running: list[int] = field(default_factory=list)
     decodes: list[int] = field(default_factory=list)  # tokens of each sequence that decodes, at the last instant
     steps: int = 0  # of the decode clock, at the last instant
+    most: int = 0  # that ran at once
 
     def note(self, now_s: float) -> None:
         """Take stock of those that run, after the decisions of this instant."""
+        running = self.instance.running
+        self.most = max(self.most, len(running))
+        low_s, high_s = self.window_s
+        if self.times_s and self.times_s[-1] >= high_s:
+            return
+        if now_s <= low_s:  # what lies before the window is not asked for
+            for amounts in (self.times_s, self.states, self.finals, self.keeps, self.blocks, self.running):
+                amounts.clear()
         decoding = self.instance.decoding
         if self.times_s:
             self._grow(decoding.steps - self.steps, now_s)
-        running = self.instance.running
         ids = [sequence.request.id for sequence in running]
         self.times_s.append(now_s)
         self.states.append(sum([sequence.num_computed_tokens for sequence in running]))
@@ -159,9 +171,9 @@ class _Ledger:
         for unchanged in (self.finals, self.keeps, self.running):
             unchanged += unchanged[-1:] * (num_steps - 1)
 
-    def use(self, last_arrival_s: float, num_slots: int, is_paged: bool) -> Use:
-        """The means over the second half of the arrivals."""
-        low_s, high_s = (last_arrival_s / 2, last_arrival_s) if last_arrival_s else (0.0, self.times_s[-1])
+    def use(self, num_slots: int, is_paged: bool) -> Use:
+        """The means over the window."""
+        low_s, high_s = self.window_s[0], min(self.window_s[1], self.times_s[-1])
         spans_s = np.diff(np.clip(self.times_s, low_s, high_s))
 
         def mean(amounts: Sequence[int]) -> float:
