@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from course.figures.palette import DECODE, PREFILL, SERIES
-from course.figures.style import dashed, ms, new_figure, say_ms
+from course.figures.style import dashed, ms, new_figure, say_ms, seen_apart
 from course.metrics import latency as definitions
 from course.metrics.record import RequestRecord
 from course.metrics.statistics import percentile
@@ -40,7 +41,7 @@ class Latencies:
 def latency_distributions(
     runs: Mapping[str, Latencies] | Latencies, slo: SLO | None = None, title: str = "What the users felt"
 ) -> go.Figure:
-    """One dot for each request; dashed lines show the limits of ``slo``, crosses the requests beyond them.
+    """Dots are requests, as far as they can be told apart; the limits of ``slo`` are dashed, crosses lie beyond them.
 
     One run is drawn in the colours of its phases, TTFT as prefill and TPOT as decode; several runs, given by
     name, in one colour each.
@@ -66,8 +67,10 @@ def _say(run: Latencies) -> str:
     return "; ".join(parts) + "." if parts else "no request finished."
 
 
-def latency_traces(runs: Mapping[str, Latencies] | Latencies, slo: SLO | None) -> list[dict[str, Any]]:
-    """Two traces for each run: TTFT in the first panel, TPOT in the second."""
+def latency_traces(
+    runs: Mapping[str, Latencies] | Latencies, slo: SLO | None, *, has_dots: bool = True
+) -> list[dict[str, Any]]:
+    """Two traces for each run: TTFT in the first panel, TPOT in the second; without dots as thick lines."""
     named = {"": runs} if isinstance(runs, Latencies) else runs
     limits = (slo.ttft_s, slo.tpot_s) if slo else (math.inf, math.inf)
     traces = []
@@ -75,25 +78,32 @@ def latency_traces(runs: Mapping[str, Latencies] | Latencies, slo: SLO | None) -
         colours = (PREFILL, DECODE) if isinstance(runs, Latencies) else (SERIES[i % len(SERIES)],) * 2
         for j, values in enumerate((run.ttft_s, run.tpot_s)):
             traces.append(_dots(name, values, limits[j], colours[j], panel=("", "2")[j], legend=bool(name) and j == 0))
-    return traces
+    if has_dots:
+        return traces
+    return [trace | {"mode": "lines", "line": {**trace["line"], "width": 3}} for trace in traces]
 
 
 def _dots(name: str, values: Sequence[float], limit_s: float, colour: str, panel: str, legend: bool) -> dict[str, Any]:
+    """Where requests would lie on one another only one is drawn, but always the first cross and the slowest."""
     total = max(1, len(values))
-    missed = [value > limit_s for value in values]
+    shares = [(i + 1) / total for i in range(len(values))]
+    shown = set(seen_apart(values, shares, values[-1] or 1.0, 1.0)) if values else set()
+    shown |= {bisect_right(values, limit_s), total - 1} & set(range(len(values)))
+    places = sorted(shown)
+    missed = [values[i] > limit_s for i in places]
     return {  # a Scatter would be checked twice: here and when the figure is made
         "type": "scatter",
         "name": name,
         "legendgroup": name,
         "showlegend": legend,
-        "x": ms(values),
-        "y": [round((i + 1) / total, 4) for i in range(len(values))],
+        "x": ms(values[i] for i in places),
+        "y": [round(shares[i], 4) for i in places],
         "mode": "lines+markers",
         "line": {"color": colour, "width": 1.5, "shape": "hv"},
         "marker": {
             "color": colour,
-            "size": [11 if m else 8 for m in missed],
-            "symbol": ["x" if m else "circle" for m in missed],
+            "size": [11 if m else 8 for m in missed] if any(missed) else 8,
+            "symbol": ["x" if m else "circle" for m in missed] if any(missed) else "circle",
             "opacity": 1,
             "line": {"width": 0},
         },
@@ -126,19 +136,20 @@ def latency_limits(slo: SLO | None) -> dict[str, Any]:
     return {"shapes": shapes, "annotations": annotations} if shapes else {}
 
 
-def latency_bars(names: Sequence[str], seconds: Sequence[float], name: str, colour: str, panel: str) -> go.Bar:
+def latency_bars(names: Sequence[str], seconds: Sequence[float], name: str, colour: str, panel: str) -> dict[str, Any]:
     """A bar for each name: TTFT in s or TPOT in ms, from ``seconds``, with the value in words."""
     scale, unit = (1e3, "ms") if name == "TPOT" else (1.0, "s")
-    return go.Bar(
-        name=name,
-        x=[round(value * scale, 4) for value in seconds],
-        y=names,
-        orientation="h",
-        marker={"color": colour},
-        showlegend=False,
-        text=[say_ms(value) for value in seconds],
-        textposition="auto",
-        hovertemplate="%{y}: " + name + " %{x:.3~g} " + unit + "<extra></extra>",
-        xaxis=f"x{panel}",
-        yaxis=f"y{panel}",
-    )
+    return {
+        "type": "bar",
+        "name": name,
+        "x": [round(value * scale, 4) for value in seconds],
+        "y": names,
+        "orientation": "h",
+        "marker": {"color": colour},
+        "showlegend": False,
+        "text": [say_ms(value) for value in seconds],
+        "textposition": "auto",
+        "hovertemplate": "%{y}: " + name + " %{x:.3~g} " + unit + "<extra></extra>",
+        "xaxis": f"x{panel}",
+        "yaxis": f"y{panel}",
+    }

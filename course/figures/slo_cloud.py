@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from course.figures.palette import ACCENT, DECODE, PREFILL, TEXT, WRONG
-from course.figures.style import dashed, ms, new_figure, say_ms
+from course.figures.style import dashed, ms, new_figure, say_ms, seen_apart
 from course.workload.slo import SLO
 
 
@@ -43,14 +43,18 @@ KINDS = (
 
 
 def slo_cloud(cloud: Cloud, slo: SLO, curve: Curve, title: str = "Who keeps the limits") -> go.Figure:
-    """Left: a dot for each request, and the corner in which they are good. Right: attainment against the rate."""
-    traces = [*_dots(cloud, slo), *_lines(curve)]
+    """Left: requests as dots, where they can be told apart, and the corner in which they are good.
+
+    Right: attainment against the rate.
+    """
     shapes, notes = _marks(cloud, slo, curve)
-    longest_s = max((*cloud.ttft_s, 1.2 * slo.ttft_s))
-    slowest_s = max((*cloud.tpot_s, 1.2 * slo.tpot_s))
+    shortest_s = min((*cloud.ttft_s, slo.ttft_s / 2))
+    low, high = _log_ms(shortest_s / 1.3), _log_ms(1.3 * max((*cloud.ttft_s, 1.2 * slo.ttft_s)))
+    highest = round(1.08e3 * max((*cloud.tpot_s, 1.2 * slo.tpot_s)), 1)
+    traces = [*_dots(cloud, slo, high - low, highest), *_lines(curve)]
     axes: dict[str, Any] = {
         "xaxis": {"domain": [0, 0.44], "type": "log", "title": {"text": "TTFT (ms)"}, "tickformat": "~s", "dtick": 1},
-        "yaxis": {"title": {"text": "TPOT (ms)"}, "range": [0, round(1.08e3 * slowest_s, 1)]},
+        "yaxis": {"title": {"text": "TPOT (ms)"}, "range": [0, highest]},
         "xaxis2": {
             "domain": [0.58, 1],
             "anchor": "y2",
@@ -59,8 +63,7 @@ def slo_cloud(cloud: Cloud, slo: SLO, curve: Curve, title: str = "Who keeps the 
         },
         "yaxis2": {"anchor": "x2", "range": [0, 1.04], "tickformat": ".0%"},
     }
-    shortest_s = min((*cloud.ttft_s, slo.ttft_s / 2))
-    axes["xaxis"]["range"] = [_log_ms(shortest_s / 1.3), _log_ms(1.3 * longest_s)]
+    axes["xaxis"]["range"] = [low, high]
     layout = {"margin": {"t": 150, "r": 75}, "legend": {"y": 1.14}}
     return new_figure(traces, title, height=500, shapes=shapes, annotations=notes, **axes, **layout)
 
@@ -82,11 +85,14 @@ def _kind(ttft_s: float, tpot_s: float, slo: SLO) -> int:
     return (ttft_s > slo.ttft_s) + 2 * (tpot_s > slo.tpot_s)
 
 
-def _dots(cloud: Cloud, slo: SLO) -> list[dict[str, Any]]:
+def _dots(cloud: Cloud, slo: SLO, width: float, height: float) -> list[dict[str, Any]]:
+    """The four kinds; the axes show ``width`` powers of ten and ``height`` ms."""
     traces = []
     for i, (name, colour, symbol, size) in enumerate(KINDS):
         pairs = zip(cloud.ttft_s, cloud.tpot_s, strict=True)
-        chosen = [(ttft, tpot) for ttft, tpot in pairs if _kind(ttft, tpot, slo) == i]
+        mine = [(ttft, tpot) for ttft, tpot in pairs if _kind(ttft, tpot, slo) == i]
+        seen = seen_apart([_log_ms(ttft) for ttft, _ in mine], ms(tpot for _, tpot in mine), width, height, apart_px=8)
+        chosen = [mine[place] for place in seen]
         traces.append(
             {  # a Scatter would be checked twice: here and when the figure is made
                 "type": "scatter",

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from course.figures.palette import CLEAR, GRID, SERIES, TEXT
 
 FONT_SIZE = 16  # px: legible from the last row
+PANEL_PX = (400, 280)  # about the size of one of two panels
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 _AXIS = {
@@ -60,6 +61,21 @@ def new_figure(traces: Iterable[Any], title: str, *, height: int = 420, **layout
 def ms(seconds: Iterable[float]) -> list[float]:
     """Milliseconds, rounded to a microsecond: figures stay small and alike on every machine."""
     return [round(second * 1e3, 3) for second in seconds]
+
+
+def seen_apart(
+    x: Sequence[float], y: Sequence[float], width: float, height: float, *, apart_px: float = 4
+) -> list[int]:
+    """Which of many points are worth a mark: of those that fall into one square of ``apart_px``, only the first.
+
+    A mark is 8 pixels wide, and a redraw takes as long as it has marks. ``width`` and ``height`` are what the axes of
+    a panel show.
+    """
+    columns, rows = (px / apart_px / shown for px, shown in zip(PANEL_PX, (width, height), strict=True))
+    first: dict[tuple[int, int], int] = {}
+    for i, (at_x, at_y) in enumerate(zip(x, y, strict=True)):
+        first.setdefault((int(at_x * columns), int(at_y * rows)), i)
+    return list(first.values())
 
 
 def say_ms(seconds: float) -> str:

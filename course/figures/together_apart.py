@@ -18,7 +18,7 @@ from course.figures.watch import History
 from course.metrics.record import RequestRecord
 
 HEIGHT = 880  # px, fixed: a picture that changes its height under a slider makes the page jump
-MARGIN = {"l": 190, "r": 30, "t": 40, "b": 60}
+MARGIN = {"l": 200, "r": 30, "t": 40, "b": 60}
 
 
 class Toll(NamedTuple):
@@ -50,8 +50,16 @@ def together_apart(runs: Mapping[str, Served], title: str = "") -> go.Figure:
     rows = list(_rows(runs))
     when = timeline_traces([bar for _, bars in rows for bar in bars], "4")
     # The tolls have the same colours, and are in the legend.
-    traces = [*latency_traces(felt, None), *_toll_traces(runs), *(trace | {"showlegend": False} for trace in when)]
+    traces = [
+        *latency_traces(felt, None, has_dots=False),
+        *_toll_traces(runs),
+        *(trace | {"showlegend": False} for trace in when),
+    ]
     axes = latency_axes(bottom=0.72)
+    for panel, field in (("", "ttft_s"), ("2", "tpot_s")):
+        longest_s = max((max(getattr(run, field), default=0.0) for run in felt.values()), default=0.0)
+        axes[f"xaxis{panel}"]["range"] = [0, round(1.04e3 * longest_s, 3) or 1]
+        axes[f"yaxis{panel}"]["dtick"] = 0.25
     labels = [label for label, _ in _toll_rows(runs)]
     axes["xaxis3"] = {"anchor": "y3", "title": {"text": "mean wait (ms)"}, "rangemode": "tozero"}
     axes["yaxis3"] = {"anchor": "x3", "domain": [0.36, 0.56], "showgrid": False, "ticks": ""}
@@ -61,7 +69,8 @@ def together_apart(runs: Mapping[str, Served], title: str = "") -> go.Figure:
     axes["yaxis4"] |= {"range": [len(rows) - 0.4, -0.6], "tickvals": list(range(len(rows)))}
     axes["yaxis4"]["ticktext"] = [label for label, _ in rows]
     for axis in (name for name in axes if name[1:].startswith("axis")):
-        axes[axis] = {**axes[axis], "automargin": False}  # measuring the labels of eight axes doubles a redraw's time
+        # Eight axes: to measure their labels doubles a redraw's time, and each label takes its own.
+        axes[axis] = {"nticks": 6, **axes[axis], "automargin": False}
     legend = {"y": 0.575, "yanchor": "bottom"}
     return new_figure(traces, title, height=HEIGHT, barmode="stack", legend=legend, margin=MARGIN, **axes)
 

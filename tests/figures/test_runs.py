@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import plotly.graph_objects as go
 import pytest
@@ -76,6 +77,20 @@ def test_latencies_are_drawn_as_a_distribution(run) -> None:
     assert ttft.y[-1] == tpot.y[-1] == 1
     crosses = sum(symbol == "x" for symbol in ttft.marker.symbol)
     assert crosses == sum(value > LIMITS.ttft_s for value in expected)
+
+
+def test_of_a_thousand_requests_those_are_drawn_that_the_eye_can_tell_apart() -> None:
+    ttft_s = tuple(0.2 + 1e-4 * i for i in range(999))
+    slow = Latencies(ttft_s, (0.05,) * 998 + (0.2,))
+    ttft, tpot = latency_distributions(slow, SLO(ttft_s[-1], 0.1)).data
+    for trace, values in ((ttft, slow.ttft_s), (tpot, slow.tpot_s)):
+        assert len(trace.x) < 250
+        at = {round(1e3 * value, 3): (i + 1) / 999 for i, value in enumerate(values)}  # of equal ones, the last
+        assert all(y <= at[x] + 1e-4 for x, y in zip(trace.x, trace.y, strict=True))
+        assert max(b - a for a, b in pairwise((0.0, *trace.y))) < 0.02
+        assert (trace.x[-1], trace.y[-1]) == (round(1e3 * values[-1], 3), 1)
+    assert "x" not in ttft.marker.symbol  # exactly at the limit is within it
+    assert list(tpot.marker.symbol).count("x") == 1
 
 
 def test_latencies_of_several_runs_have_a_legend_and_limits() -> None:

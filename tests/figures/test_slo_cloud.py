@@ -32,3 +32,10 @@ def test_the_summary_says_who_misses_what() -> None:
         "Goodput: 1.25 requests/s with 90% within the limits."
     )
     assert slo_cloud_summary(Cloud(1.0, (0.5,), (0.01,), num_failed=1), SLO_, CURVE).startswith("At 1 requests/s 50%")
+
+
+def test_of_requests_that_cover_each_other_one_is_drawn_and_each_kind_keeps_its_own() -> None:
+    crowd = Cloud(4.0, (0.5, 0.5001, 0.9999, 1.0001), (0.04, 0.04, 0.04, 0.04))
+    good, late, *_ = slo_cloud(crowd, SLO_, CURVE).data
+    assert (list(good.x), list(late.x)) == ([500, 999.9], [1000.1])
+    assert slo_cloud_summary(crowd, SLO_, CURVE).startswith("At 4 requests/s 75% keep both limits")

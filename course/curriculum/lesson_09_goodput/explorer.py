@@ -125,10 +125,14 @@ class Measured:
         goodput: GoodputOf = exercises.goodput,
     ) -> None:
         self.open_loop, self.attainment, self.find = open_loop, attainment, goodput
+        self._share = lru_cache(maxsize=4096)(self._judge)  # most controls leave most shares as they were
+
+    def _judge(self, system: str, rate: float, ttft_s: float, tpot_s: float) -> float:
+        return self.attainment(log(system, rate, self.open_loop), ttft_s, tpot_s)
 
     def share(self, system: str, rate: float, slo: SLO) -> float:
         """Attainment at a rate."""
-        return self.attainment(log(system, rate, self.open_loop), slo.ttft_s, slo.tpot_s)
+        return self._share(system, rate, slo.ttft_s, slo.tpot_s)
 
     def goodput(self, system: str, slo: SLO) -> float:
         """The largest rate with enough good requests."""
@@ -168,4 +172,5 @@ def explorer(measured: Measured | None = None) -> Explorer:
     for system in SYSTEMS:
         for step in range(1, round(MAX_RATE / TOLERANCE) + 1):  # all rates that a search can try: then no move waits
             log(system, step * TOLERANCE, measured.open_loop)
+        throughput(system, measured.open_loop)
     return Explorer(partial(figure, measured=measured), CONTROLS, partial(summary, measured=measured))

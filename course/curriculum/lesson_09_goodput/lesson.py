@@ -179,8 +179,8 @@ assert found[explorer.A] < found[explorer.B], "B has the higher goodput"
 #
 # ## Explore
 #
-# Each dot is a user. Your users, your judge and your search are at work. The grey stripe on the right is the rate whose dots
-# are shown on the left.
+# Each dot is a user; of dots that would cover each other one is drawn. Your users, your judge and your search are at work.
+# The grey stripe on the right is the rate whose dots are shown on the left.
 
 # %%
 explorer.explorer(mine)
