@@ -35,9 +35,8 @@ def prefix_reuse(servers: Mapping[str, PrefixUse], title: str = "What comes from
     traces = [
         _tokens(names, [use.computed_tokens for use in uses], "prefilled", {"color": PREFILL}),
         _tokens(names, [use.cached_tokens for use in uses], "from the cache", {"color": ACCENT}),
-        latency_bars(names, [use.ttft_s for use in uses], "TTFT", PREFILL, "2").update(
-            text=[_in_short(use.ttft_s) for use in uses], textposition="inside"
-        ),
+        latency_bars(names, [use.ttft_s for use in uses], "TTFT", PREFILL, "2")
+        | {"text": [_in_short(use.ttft_s) for use in uses], "textposition": "inside"},
         _longest(names, [use.worst_ttft_s for use in uses]),
         latency_bars(names, [use.tpot_s for use in uses], "TPOT", DECODE, "3"),
     ]
