@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as List
 from math import inf
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from course.errors import UserError
 from course.serving.assembly import assemble
@@ -53,7 +53,7 @@ class Instance:
             raise UserError(f"instance {id}: num_stages must be at least 1, got {num_stages}")
         self.id = id
         self.role: Role = role
-        self.scheduler = scheduler
+        self.scheduler: Scheduler | Any = scheduler  # what it answers is yet to be seen
         self.memory = Memory(make_pool(num_blocks, block_size, prefix_cache), num_host_blocks)
         self.capacity_tokens = num_blocks * block_size
         self.max_context_tokens = inf if max_context_tokens is None else max_context_tokens
@@ -120,12 +120,8 @@ class Instance:
 
         Returns the plan and the batch to run, if any.
         """
-        view = self._view
         self.now_s = now_s
-        view._open(now_s)
-        plan = self.scheduler.schedule(view)
-        if (draft := view._draft) is None or not draft.vouches_for(plan):
-            validate(plan, self)
+        plan = self._ask(now_s)
         swap_out: List[BlockCopy] = ()
         if plan.refuse or plan.preempt:
             for sequence, _ in plan.refuse:
@@ -141,6 +137,15 @@ class Instance:
             self.busy.update(batch.sequences)
         self._num_steps += 1
         return plan, batch
+
+    def _ask(self, now_s: float) -> Plan:
+        """What the scheduler answers, once it is known to be a plan that can be carried out."""
+        view = self._view
+        view._open(now_s)
+        plan = self.scheduler.schedule(view)
+        if (draft := view._draft) is None or not draft.vouches_for(plan):
+            validate(plan, self)
+        return plan
 
     def _preempt(self, plan: Plan) -> list[BlockCopy]:
         copies: list[BlockCopy] = []

@@ -49,23 +49,25 @@ class Plan:
     ``holds`` says for how many steps the plan would be the same if nobody came or went and only token counts moved.
     It is a permission: the simulator makes these steps one event, the engine asks again after each. Leaving it at 1
     is always right.
+
+    Until an instance has checked them, fields may hold anything.
     """
 
-    chunks: list[Chunk]
-    decode_all: bool
-    preempt: list[Preemption]
-    refuse: list[Refusal]
-    wake_at_s: float | None
-    holds: int
+    chunks: list[Chunk] | Any
+    decode_all: bool | Any
+    preempt: list[Preemption] | Any
+    refuse: list[Refusal] | Any
+    wake_at_s: float | Any
+    holds: int | Any
 
     def __init__(
         self,
-        chunks: Any = _NONE,
-        decode_all: bool = False,
-        preempt: Any = _NONE,
-        refuse: Any = _NONE,
-        wake_at_s: float | None = None,
-        holds: int = 1,
+        chunks: list[Chunk] | Any = _NONE,
+        decode_all: bool | Any = False,
+        preempt: list[Preemption] | Any = _NONE,
+        refuse: list[Refusal] | Any = _NONE,
+        wake_at_s: float | Any = None,
+        holds: int | Any = 1,
     ) -> None:
         self.chunks = [] if chunks is _NONE else chunks
         self.decode_all = decode_all
