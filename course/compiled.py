@@ -30,8 +30,8 @@ MODULES = (
     *("course.serving.routers.least_requests", "course.serving.routers.load"),
     *("course.simulator.costs.fitted", "course.simulator.run", "course.simulator.lane", "course.simulator.virtual"),
 )
-"""What works at every event of a simulation. What learners write themselves, or hand in (plans, requests, policies,
-records), is not among it: there, anything goes that goes in Python."""
+"""What works at every event of a simulation. What learners write themselves or make by hand (policies, requests,
+records) is not among it: there, anything goes that goes in Python."""
 
 
 def sources(root: Path = ROOT) -> list[Path]:

@@ -77,7 +77,10 @@ def has_compiler() -> bool:
 
 def compile_to(target: Path, optimise: int = 2) -> None:
     """Compile the modules and put them into ``target``, all at once. Raises UserError with what the compiler says."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"compile cannot write to {target.parent} ({error.strerror}): it must be your own") from error
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as name:
         workshop, made = Path(name) / "sources", Path(name) / "made"
         copy_sources(workshop)

@@ -24,7 +24,7 @@ if sys.argv[1] != "none":
 def first_imports() -> list[str]:
     """Modules that cannot be the first to be imported."""
     failed: list[str] = []
-    for name in compiled.MODULES:
+    for name in compiled.MODULES if hasattr(os, "fork") else ():
         if (child := os.fork()) == 0:
             importlib.import_module(name)
             os._exit(0)

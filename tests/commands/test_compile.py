@@ -93,6 +93,12 @@ def test_a_missing_compiler_is_one_sentence(
     assert not folder.exists()
 
 
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(UserError, match=r"cannot write to .*taken"):
+        command.compile_to(tmp_path / "taken" / "0123456789abcdef")
+
+
 def test_what_is_up_to_date_is_left_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / compiled.digest()).mkdir(parents=True)
     assert main(["compile"]) == 0
