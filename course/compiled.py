@@ -23,9 +23,8 @@ ROOMS = ("workload", "metrics", "serving", "simulator")
 MODULES = (
     *("course.metrics.steps", "course.serving.sequence", "course.serving.pool", "course.serving.decoding"),
     *("course.serving.memory", "course.serving.batch", "course.serving.plan", "course.serving.draft"),
-    *("course.serving.view", "course.serving.assembly", "course.serving.instance", "course.serving.actions"),
-    *("course.serving.transfer", "course.serving.cluster"),
-    *("course.serving.schedulers.common", "course.serving.schedulers.turns"),
+    *("course.serving.view", "course.serving.assembly", "course.serving.instance", "course.serving.transfer"),
+    *("course.serving.cluster", "course.serving.schedulers.common", "course.serving.schedulers.turns"),
     *("course.serving.routers.base", "course.serving.routers.least_prefills", "course.serving.routers.least_queued"),
     *("course.serving.routers.least_requests", "course.serving.routers.load"),
     *("course.simulator.costs.fitted", "course.simulator.run", "course.simulator.lane", "course.simulator.virtual"),

@@ -38,13 +38,16 @@ class Allocator(Protocol):
 class AllocatorPool(BlockPool):
     """A pool that asks an `Allocator` for every block. It has no prefix cache."""
 
-    numbers_at_once = True  # the allocator is to be at work in a simulation, too, where nobody reads numbers
-
     def __init__(self, allocator: Allocator, num_blocks: int, block_size: int, prefix_cache: bool = False) -> None:
         if prefix_cache:
             raise UserError("an allocator of your own finds no cached prefixes: leave prefix_cache off")
         super().__init__(num_blocks, block_size)
         self.allocator = allocator
+
+    @property
+    def numbers_at_once(self) -> bool:
+        """The allocator is to be at work in a simulation, too, where nobody reads numbers."""
+        return True
 
     @property
     def num_free_blocks(self) -> int:

@@ -23,8 +23,6 @@ class BlockPool:
     nothing, when `can_allocate` was not heeded. Sharing or releasing what nobody holds raises it too.
     """
 
-    numbers_at_once = False  # whether blocks of prompts and of moves get their numbers before somebody reads them
-
     def __init__(self, num_blocks: int, block_size: int, prefix_cache: bool = False) -> None:
         if num_blocks < 1:
             raise UserError(f"num_blocks must be at least 1, got {num_blocks}: give the KV cache some memory")
@@ -42,6 +40,11 @@ class BlockPool:
         self._cached: OrderedDict[int, None] = OrderedDict()  # least recently used first
         self._block_of: dict[int, int] = {}
         self._hash_of: dict[int, int] = {}
+
+    @property
+    def numbers_at_once(self) -> bool:
+        """Whether blocks of prompts and of moves get their numbers before somebody reads them."""
+        return False
 
     @property
     def num_free_blocks(self) -> int:

@@ -134,6 +134,7 @@ def main() -> None:
 
         def allocate(self, count: int) -> list[int]:
             """From the end."""
+            asked.append(count)
             taken = [self.free_blocks.pop() for _ in range(count)]
             for block in taken:
                 self.references[block] = 1
@@ -184,6 +185,7 @@ def main() -> None:
 
         return answer
 
+    asked: list[int] = []
     watched = simulate(load_experiment("chat-disaggregated", ["workload.requests=60"]), make_cluster=Watching)
     driver = Driver(Cluster([Instance(ChunkedPrefill(), 20, 8)]), LinearCost())
     driver.run(workload())
@@ -225,7 +227,7 @@ def main() -> None:
         "extended": [serve(counting), counting.asked],
         "cluster": [digest(watched.records), watched.driver.cluster.decisions],  # type: ignore[attr-defined]
         "driver": [digest(driver.recorder.records), len(driver.started)],
-        "allocator": serve(ChunkedPrefill(), make_pool=pool),
+        "allocator": [serve(ChunkedPrefill(), make_pool=pool), sum(asked)],
         "numbers of numpy": serve(ChunkedPrefill(), workload(np.int64, np.float64))
         == serve(ChunkedPrefill(), workload()),
         "wrong": [complaint(answer) for answer in wrong],
