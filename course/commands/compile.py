@@ -21,7 +21,7 @@ from pathlib import Path
 from course import compiled
 from course.errors import UserError
 
-SUMMARY = "make the simulator about three times as fast (optional; needs mypy and a C compiler)"
+SUMMARY = "make the simulator more than twice as fast (optional; needs mypy and a C compiler)"
 
 _CLASS = re.compile(r"^\n((?:@.*\n)*class \w+(?:\((.*)\))?:)", re.MULTILINE)
 _NEVER_NATIVE = re.compile(r"\b(NamedTuple|Protocol|Enum|Exception)\b")
