@@ -12,7 +12,7 @@ class EventReader:
 
     def add(self, piece: bytes) -> list[bytes]:
         """The data of the events that end in this piece."""
-        if b"\n" not in piece and b"\r" not in piece:
+        if b"\n" not in piece and b"\r" not in piece and not self._rest.endswith(b"\r"):
             self._rest += piece
             return []
         text = self._rest + piece

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from course.engine.client.answer import Answer, Chunk
@@ -19,6 +19,7 @@ LINE_ENDS = st.sampled_from(["\n", "\r\n", "\r"])
 DATA = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1, max_size=12)
 
 
+@example(["a"], "\r", [9], False)  # the last line end at the end of a piece, and none in the next
 @given(st.lists(DATA, max_size=6), LINE_ENDS, st.lists(st.integers(0, 200), max_size=12), st.booleans())
 def test_events_do_not_depend_on_the_cuts(texts: list[str], end: str, cuts: list[int], comments: bool) -> None:
     noise = f": ping{end}id: 7{end}" if comments else ""
