@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,17 +60,32 @@ def load_model(
 ) -> Model:
     """Load a checkpoint: "tiny" (shipped with the course), a local folder, or a hub name.
 
-    Raises UserError for a name that is not found, a family that is not supported, a dtype or
-    device that is not there.
+    Its tokenizer comes along where there is one, so that nobody's first token waits for it. Raises UserError for a
+    name that is not found, a family that is not supported, a dtype or device that is not there.
     """
+    model = Model(name, *load_network(name, dtype=dtype, device=device, attention=attention, packed=packed))
+    with suppress(UserError):
+        _ = model.tokenizer
+    return model
+
+
+def load_network(
+    name: str = "tiny",
+    *,
+    dtype: str | torch.dtype = torch.float32,
+    device: str = "cpu",
+    attention: str = "auto",
+    packed: bool = True,
+) -> tuple[Transformer, Path]:
+    """What computes, and the folder that it comes from: all that a worker needs. Raises as `load_model` does."""
     if isinstance(dtype, str):
         if dtype not in DTYPES:
             raise UserError(f"unknown dtype {dtype!r}; choose one of: {', '.join(DTYPES)}")
         dtype = DTYPES[dtype]
     folder = checkpoint_folder(name)
     config = load_config(folder)
-    network = Transformer(config, load_weights(folder), dtype=dtype, device=device, attention=attention, packed=packed)
-    return Model(name, network, folder)
+    weights = load_weights(folder)
+    return Transformer(config, weights, dtype=dtype, device=device, attention=attention, packed=packed), folder
 
 
 def _load_tokenizer(name: str, folder: Path | None) -> Any:

@@ -7,7 +7,7 @@ from typing import cast
 
 from course.errors import UserError
 from course.model.config import ModelConfig
-from course.model.loading import DTYPES, Model, load_model
+from course.model.loading import DTYPES, Model, load_network
 from course.model.transformer import Transformer
 from course.model.weights import checkpoint_folder, load_config, random_weights
 
@@ -23,7 +23,7 @@ class _Elsewhere:
 class Recipe:
     """A checkpoint by its name, or with ``config`` random weights of that shape, drawn with ``seed``.
 
-    The other values are those of `course.model.loading.load_model`.
+    The other values are those of `course.model.loading.load_network`.
     """
 
     name: str = "tiny"
@@ -33,9 +33,9 @@ class Recipe:
     packed: bool = True
 
     def make(self, device: str = "cpu") -> Model:
-        """The model. Raises UserError as `load_model` does."""
+        """The model. Raises UserError as `load_network` does."""
         if self.config is None:
-            return load_model(self.name, dtype=self.dtype, device=device, packed=self.packed)
+            return Model(self.name, *load_network(self.name, dtype=self.dtype, device=device, packed=self.packed))
         weights = random_weights(self.config, self.seed)
         dtype = DTYPES[self.dtype]
         return Model(self.name, Transformer(self.config, weights, dtype=dtype, device=device, packed=self.packed))
