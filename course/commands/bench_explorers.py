@@ -34,8 +34,8 @@ def bench_explorers() -> list[Row]:
     rows = []
     lessons = [lesson.file for lesson in contents().lessons if lesson.is_ready]
     print("Milliseconds. kernel: processor time to draw and serialise; key to picture: elapsed, in a headless Chromium")
-    print(f"{'':<52}{'kernel':^20}{'key to picture':^26}")
-    print(f"{'lesson':<18}{'control':<34}{'median':>9}{'slowest':>9}{'fastest':>10}{'median':>8}{'slowest':>9}")
+    print(f"{'':<58}{'kernel':^20}{'key to picture':^26}")
+    print(f"{'lesson':<24}{'control':<34}{'median':>9}{'slowest':>9}{'fastest':>10}{'median':>8}{'slowest':>9}")
     with contextlib.ExitStack() as stack:
         browser = None
         try:
@@ -60,7 +60,7 @@ def bench_explorers() -> list[Row]:
 def line(row: Row) -> str:
     """A row of the table."""
     kernel, browser = row["kernel_ms"], row.get("browser_ms")
-    text = f"{row['lesson']:<18}{row['control']:<34}{median(kernel):>9.0f}{max(kernel):>9.0f}"
+    text = f"{row['lesson']:<24}{row['control']:<34}{median(kernel):>9.0f}{max(kernel):>9.0f}"
     return text + (f"{min(browser):>10.0f}{median(browser):>8.0f}{max(browser):>9.0f}" if browser else "")
 
 
