@@ -65,6 +65,11 @@ class Mistake:
     nudge: str
     caught_by: str
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether it never ends, as its name says: it costs all the time that the exercise allows."""
+        return "endless" in self.name
+
 
 @dataclass(eq=False)
 class Exercise:

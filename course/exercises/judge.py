@@ -155,7 +155,7 @@ def matching(
         if mistake.caught_by != check.name:
             continue
         if endless:  # running all of them to their limit would take too long; the first that is meant for it will do
-            if "endless" in mistake.name:
+            if mistake.is_endless:
                 return mistake
             continue
         found = (heard or hear)(mistake)

@@ -57,10 +57,10 @@ def _wrongly_failed(what: str, text: str, exercise: Exercise, seeds: int, warm: 
 def _mistake_faults(exercise: Exercise, seed: int, warm: Warm) -> Iterator[str]:
     """Each mistake is heard once. Inputs depend on seed and check alone, so ``matching`` needs no other hearing.
 
-    One that never ends costs all the time that an exercise allows, whatever its inputs: the first seed will do.
+    One that never ends does so whatever its inputs: the first seed will do.
     """
     earlier = beneath(exercise, reference_of)
-    mistakes = [one for one in exercise.mistakes if seed == 0 or "endless" not in one.name]
+    mistakes = [one for one in exercise.mistakes if seed == 0 or not one.is_endless]
     courts = [Court(exercise, Answer(one.text, one.target, beneath=earlier), seed, warm) for one in mistakes]
     heard = {one.name: court.hear(exercise.checks) for one, court in zip(mistakes, courts, strict=True)}
 
